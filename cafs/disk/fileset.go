@@ -1,0 +1,247 @@
+package disk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/swarmsync/swarmsync/cafs"
+)
+
+// fileInfo is what the index knows of a file volume.
+type fileInfo struct {
+	identity identity // of the file when it was hashed, as far as it was
+	hashed   int64    // when the hashing began, in nanoseconds since 1970
+	root     cafs.Key // whose content the file was when it was sealed; zero if it never was
+	path     string
+}
+
+// settled reports whether a change of the file since it was hashed must show in its identity. Clocks of files tick
+// slowly, so a file that was changed just before it was hashed may be changed again within the same tick.
+func (i fileInfo) settled() bool {
+	return max(i.identity.mtime, i.identity.ctime) <= i.hashed-int64(racyAge)
+}
+
+// state compares a volume with a look at its file.
+func (i fileInfo) state(now identity, err error) cafs.VolumeState {
+	switch {
+	case err != nil:
+		return cafs.VolumeMissing
+	case now != i.identity:
+		return cafs.VolumeStale
+	case !i.settled():
+		return cafs.VolumeRacy
+	}
+	return cafs.VolumeFresh
+}
+
+// fileVolume is a file of the user's that chunks are referred to in.
+type fileVolume struct {
+	id uint64
+
+	// What follows is guarded by fileSet.mu.
+
+	info fileInfo
+	// writer is the file while somebody has the volume open as Written; the identity in info means nothing then, unless
+	// the volume is sealed. Reads use it, for its path may change at any time.
+	writer userFile
+	// users counts who has the volume open.
+	users int
+	// ended is why the volume takes nothing more, if so. It is no longer in the set then.
+	ended error
+	// stored tells that the index has an entry of the volume, or gets one with the commit under way.
+	stored bool
+	// checked is when the file was last looked at, and intact whether it was as it was when it was hashed.
+	checked time.Time
+	intact  bool
+
+	// unsynced, guarded by appender.mu, tells that there may be bytes of a writer to be synced.
+	unsynced bool
+}
+
+// written reports whether the identity of the file changes by what the store's own user does.
+func (v *fileVolume) written() bool { return v.writer != nil && v.info.root == cafs.Key{} }
+
+// fileSet is the file volumes. It keeps none of their files open, but for those that are written: whoever removes a file
+// gets its space back, and whoever removes a disk finds it idle. To open the file takes a tenth of the time of hashing
+// a chunk.
+type fileSet struct {
+	files userFiles
+	now   func() time.Time
+	// reading has room for as many reads as may be under way at the same time.
+	reading chan struct{}
+
+	// mu guards the fields below, and those of the volumes.
+	mu      sync.Mutex
+	volumes map[uint64]*fileVolume
+	paths   map[string][]*fileVolume // the same volumes; more than one only until a new one is sealed
+}
+
+func newFileSet(files userFiles, now func() time.Time) *fileSet {
+	return &fileSet{
+		files:   files,
+		now:     now,
+		reading: make(chan struct{}, fileReadsMax),
+		volumes: make(map[uint64]*fileVolume),
+		paths:   make(map[string][]*fileVolume),
+	}
+}
+
+// load takes over a volume from the index.
+func (s *fileSet) load(id uint64, info fileInfo) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.addLocked(&fileVolume{id: id, info: info, stored: true})
+}
+
+func (s *fileSet) addLocked(v *fileVolume) {
+	s.volumes[v.id] = v
+	s.paths[v.info.path] = append(s.paths[v.info.path], v)
+}
+
+// endLocked takes a volume out of the set for good.
+func (s *fileSet) endLocked(v *fileVolume, why error) {
+	v.ended = why
+	delete(s.volumes, v.id)
+	s.unlistLocked(v)
+}
+
+func (s *fileSet) unlistLocked(v *fileVolume) {
+	path := v.info.path
+	// A copy, for others may be going through the old one.
+	others := slices.DeleteFunc(slices.Clone(s.paths[path]), func(other *fileVolume) bool { return other == v })
+	if s.paths[path] = others; len(others) == 0 {
+		delete(s.paths, path)
+	}
+}
+
+// ended returns why a volume takes nothing more, if so.
+func (s *fileSet) ended(v *fileVolume) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return v.ended
+}
+
+// known reports whether there is a volume of an id.
+func (s *fileSet) known(id uint64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.volumes[id] != nil
+}
+
+// usable reports whether the file of a volume is, by its metadata, as it was when it was hashed. It looks at the file,
+// unless it did so less than checkInterval before now.
+func (s *fileSet) usable(id uint64, now time.Time) bool {
+	s.mu.Lock()
+	v := s.volumes[id]
+	if v == nil || v.written() {
+		defer s.mu.Unlock()
+		return v != nil
+	}
+	if age := now.Sub(v.checked); age >= 0 && age < checkInterval {
+		defer s.mu.Unlock()
+		return v.intact
+	}
+	info := v.info
+	s.mu.Unlock()
+	found, err := s.files.identity(info.path)
+	intact := err == nil && found == info.identity
+	s.note(v, info, intact, now)
+	return intact
+}
+
+// note keeps what a look at a file showed, if that is still the file that the volume is about.
+func (s *fileSet) note(v *fileVolume, info fileInfo, intact bool, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if v.info == info {
+		v.checked, v.intact = now, intact
+	}
+}
+
+// read returns the bytes of a chunk at a location, in buf if they fit. They were hashed, now or, if the file cannot have
+// changed since, when the chunk was referred to. The error wraps cafs.ErrCorrupt if other bytes are there, and
+// cafs.ErrNotFound if there is no file or no volume; others are those of the operating system.
+func (s *fileSet) read(ctx context.Context, key cafs.Key, loc location, buf []byte) ([]byte, error) {
+	select {
+	case s.reading <- struct{}{}:
+		defer func() { <-s.reading }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if cap(buf) < loc.length {
+		buf = make([]byte, loc.length)
+	}
+	buf = buf[:loc.length]
+	path, unchanged, err := s.readAt(loc, buf)
+	switch {
+	case errors.Is(err, io.EOF):
+		return nil, fmt.Errorf("chunk %s: %w: %w", key, err, cafs.ErrCorrupt)
+	case err != nil:
+		return nil, fmt.Errorf("chunk %s: %w", key, err)
+	case !unchanged && cafs.KeyOf(buf) != key:
+		return nil, fmt.Errorf("chunk %s: other bytes in %s at %d: %w", key, path, loc.offset, cafs.ErrCorrupt)
+	}
+	return buf, nil
+}
+
+// readAt fills buf with whatever is at a location of a file, and returns its path. unchanged tells that it is what was
+// there when the file was hashed.
+func (s *fileSet) readAt(loc location, buf []byte) (path string, unchanged bool, err error) {
+	v, info, writer := s.get(loc.volume)
+	if v == nil {
+		return "", false, fmt.Errorf("its volume was removed: %w", cafs.ErrNotFound)
+	}
+	if writer != nil {
+		if _, err = writer.ReadAt(buf, loc.offset); !errors.Is(err, os.ErrClosed) {
+			return info.path, false, err
+		}
+		// It was closed just now; the volume may have a new path.
+		if v, info, _ = s.get(loc.volume); v == nil {
+			return "", false, fmt.Errorf("its volume was removed: %w", cafs.ErrNotFound)
+		}
+	}
+	intact, unchanged, err := s.readFile(info, loc.offset, buf)
+	if !intact {
+		s.note(v, info, false, s.now())
+	}
+	if err != nil && isAbsent(err) {
+		err = fmt.Errorf("%w: %w", err, cafs.ErrNotFound)
+	}
+	return info.path, unchanged, err
+}
+
+// readFile fills buf from a file that is not open. intact tells that it looks as it did when it was hashed, and unchanged
+// that it is, by a look before and one after the bytes were read.
+func (s *fileSet) readFile(info fileInfo, offset int64, buf []byte) (intact, unchanged bool, err error) {
+	file, err := s.files.open(info.path, false)
+	if err != nil {
+		return !isAbsent(err), false, err
+	}
+	defer func() { _ = file.Close() }() // nothing was written
+	before, err := file.identity()
+	if err != nil {
+		return !isAbsent(err), false, err
+	}
+	intact = before == info.identity
+	if _, err := file.ReadAt(buf, offset); err != nil || !intact || !info.settled() || !file.timesTell() {
+		return intact, false, err
+	}
+	after, err := file.identity()
+	return intact, err == nil && after == before, nil
+}
+
+// get returns a volume with what is known of it, or nil.
+func (s *fileSet) get(id uint64) (v *fileVolume, info fileInfo, writer userFile) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if v = s.volumes[id]; v == nil {
+		return nil, fileInfo{}, nil
+	}
+	return v, v.info, v.writer
+}

@@ -1,0 +1,31 @@
+package disk
+
+import (
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// timesTell implements userFile. Linux sets the times of a file in a write before the bytes are there, and for a mapping
+// at the first write to a page since that page was last written to disk. That holds for the file systems below, which make
+// pages read-only while they write them. It does not for those in memory, which never write them, nor for those of other
+// machines, whose times are kept here for some seconds.
+func timesTell(f *os.File) bool {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return false
+	}
+	var stat unix.Statfs_t
+	var errStat error
+	err = raw.Control(func(fd uintptr) {
+		errStat = uninterrupted(func() error { return unix.Fstatfs(int(fd), &stat) })
+	})
+	if err != nil || errStat != nil {
+		return false
+	}
+	switch int64(stat.Type) { //nolint:unconvert // the types differ between systems
+	case unix.EXT4_SUPER_MAGIC, unix.XFS_SUPER_MAGIC, unix.BTRFS_SUPER_MAGIC:
+		return true
+	}
+	return false
+}

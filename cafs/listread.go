@@ -1,0 +1,122 @@
+package cafs
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+)
+
+// OpenFile returns the content of a root whose pages and chunks are read from g as they are needed: nothing is read
+// here, and at most a few hundred KiB of the list are held at any time. The error wraps ErrBadRoot if the record breaks
+// the rules. Reads of the File fail with ErrNotFound where a page or a chunk is not in g, and with ErrBadRoot where a
+// page breaks the rules.
+func OpenFile(g Getter, rec Record) (File, error) {
+	if rec.Kind != KindFile {
+		return File{}, fmt.Errorf("open content: a %v is not a file", rec.Kind)
+	}
+	top, err := rec.Data.top()
+	if err != nil {
+		return File{}, fmt.Errorf("open content: %w", err)
+	}
+	list := &treeList{getter: g, list: rec.Data, top: top}
+	return File{getter: g, list: list, size: rec.Data.Bytes, chunks: rec.Data.Items}, nil
+}
+
+// treeList is a chunk list that is read from its pages.
+type treeList struct {
+	getter Getter
+	list   List
+	top    decodedPage
+	cache  pageCache
+}
+
+// rowAt returns the leaf page that covers the byte at off.
+func (l *treeList) rowAt(ctx context.Context, off int64) (RangeChunks, error) {
+	page, at := l.top, PageInfo{}
+	for level := l.list.Depth - 1; level >= 0; level-- {
+		at = page.pageAt(level, at, off)
+		var err error
+		if page, err = l.cache.load(ctx, l.getter, at, l.list.Items); err != nil {
+			return RangeChunks{}, err
+		}
+	}
+	return RangeChunks{First: at.FirstItem, Offset: at.FirstByte, Chunks: page.chunks}, nil
+}
+
+// pageAt returns the page of the given level, one of those that p refers to, that covers the byte at off; start says
+// where the first of them begins.
+func (p decodedPage) pageAt(level int, start PageInfo, off int64) PageInfo {
+	at := PageInfo{Level: level, FirstItem: start.FirstItem, FirstByte: start.FirstByte}
+	for _, r := range p.refs {
+		if off < at.FirstByte+r.bytes {
+			at.Key, at.Size, at.Items, at.Bytes = r.key, r.size, r.items, r.bytes
+			return at
+		}
+		at.FirstItem += r.items
+		at.FirstByte += r.bytes
+	}
+	panic("cafs: offset behind the end of a page")
+}
+
+// cachedPages is enough for the pages above a few readers and the leaf pages that they are in; a decoded page takes at
+// most 14 KiB.
+const cachedPages = 32
+
+// pageCache holds the pages that were used last. Its zero value is empty.
+type pageCache struct {
+	mu    sync.Mutex
+	pages []cachedPage // the one used last comes first
+}
+
+type cachedPage struct {
+	claim pageClaim
+	page  decodedPage
+}
+
+// pageClaim is all that a page is checked against. Hostile lists may claim different things of one page.
+type pageClaim struct {
+	key          Key
+	items, bytes int64
+	last         bool
+}
+
+// load returns the content of a page, from the cache or from g; for the errors see readPage.
+func (c *pageCache) load(ctx context.Context, g Getter, p PageInfo, streamItems int64) (decodedPage, error) {
+	claim := pageClaim{p.Key, p.Items, p.Bytes, p.endItem() == streamItems}
+	if page, ok := c.get(claim); ok {
+		return page, nil
+	}
+	data, err := g.Get(ctx, p.Key, nil)
+	if err != nil {
+		return decodedPage{}, fmt.Errorf("read page %s: %w", p.Key, err)
+	}
+	page, err := readPage(p, data, streamItems)
+	if err != nil {
+		return decodedPage{}, err
+	}
+	c.put(claim, page)
+	return page, nil
+}
+
+func (c *pageCache) get(claim pageClaim) (decodedPage, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	i := slices.IndexFunc(c.pages, func(p cachedPage) bool { return p.claim == claim })
+	if i < 0 {
+		return decodedPage{}, false
+	}
+	found := c.pages[i]
+	copy(c.pages[1:i+1], c.pages[:i])
+	c.pages[0] = found
+	return found.page, true
+}
+
+func (c *pageCache) put(claim pageClaim, page decodedPage) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.pages) == cachedPages {
+		c.pages = c.pages[:cachedPages-1]
+	}
+	c.pages = slices.Insert(c.pages, 0, cachedPage{claim, page})
+}
