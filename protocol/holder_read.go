@@ -1,0 +1,178 @@
+package protocol
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/swarmsync/swarmsync/cafs"
+)
+
+// readControl reads what the receiver sends until the stream ends, for which it returns errEnded, or something is wrong.
+// It never waits for the writer.
+func (h *Holder) readControl(ctx context.Context) error {
+	buf := make([]byte, controlBufferBytes)
+	for {
+		t, body, err := h.in.next(buf)
+		if err == io.EOF { // Only this very error means that the stream ended between two frames.
+			return errEnded
+		}
+		if err != nil {
+			return err
+		}
+		if err := h.handle(ctx, t, body); err != nil {
+			return err
+		}
+	}
+}
+
+func (h *Holder) handle(ctx context.Context, t frameType, body []byte) error {
+	switch t {
+	case frameWish:
+		return h.wished(ctx, body)
+	case framePages:
+		return h.pagesRequested(body)
+	case frameCancel:
+		return h.cancelled(body)
+	case frameAck:
+		return h.acknowledged(body)
+	case framePeers:
+		return h.membersTold(body)
+	default:
+		return violation(t, RuleUnexpected, "not from a receiver in an open session")
+	}
+}
+
+// newID checks the id of a WISH or PAGES.
+func (h *Holder) newID(t frameType, id uint64) error {
+	if id <= h.lastID {
+		return violation(t, RuleOrder, "id %d after %d", id, h.lastID)
+	}
+	h.lastID = id
+	return nil
+}
+
+func (h *Holder) wished(ctx context.Context, body []byte) error {
+	m, err := decodeWish(body)
+	if err != nil {
+		return violation(frameWish, RuleMalformed, "%w", err)
+	}
+	if err := h.newID(frameWish, m.id); err != nil {
+		return err
+	}
+	chunks, err := h.content.Chunks(ctx, m.rangeNumber)
+	switch {
+	case errors.Is(err, cafs.ErrNotFound):
+		chunks = nil
+	case err != nil:
+		return fmt.Errorf("chunks of range %d: %w", m.rangeNumber, err)
+	case len(chunks) == 0:
+		return violation(frameWish, RuleNotAsked, "the root has no range %d", m.rangeNumber)
+	}
+	// The bits lie in the reader's buffer.
+	wish := &queuedWish{id: m.id, rangeNumber: m.rangeNumber, chunks: chunks, left: append(Bits(nil), m.bits...)}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err := h.queue.add(wish); err != nil {
+		return err
+	}
+	h.signal()
+	return nil
+}
+
+func (h *Holder) pagesRequested(body []byte) error {
+	m, err := decodePages(body)
+	if err != nil {
+		return violation(framePages, RuleMalformed, "%w", err)
+	}
+	if err := h.newID(framePages, m.id); err != nil {
+		return err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.pages) >= PagesOutstandingMax {
+		return violation(framePages, RuleLimit, "request %d: %d wait", m.id, len(h.pages))
+	}
+	h.pages = append(h.pages, m)
+	h.signal()
+	return nil
+}
+
+// cancelled takes out of the queue what it can, and queues the one DONE that answers: behind the chunk or page that the
+// writer has taken already, because the writer looks at the answers only between two of them.
+func (h *Holder) cancelled(body []byte) error {
+	m, err := decodeCancel(body)
+	if err != nil {
+		return violation(frameCancel, RuleMalformed, "%w", err)
+	}
+	if m.id > h.lastID {
+		return violation(frameCancel, RuleNotAsked, "id %d was never given", m.id)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.answers >= CancelsMax {
+		return violation(frameCancel, RuleLimit, "%d answers wait", h.answers)
+	}
+	answer := doneBody{id: m.id}
+	if h.endPages(m.id) {
+		answer.parts = []DonePart{{Reason: DoneCancelled}}
+	} else {
+		bits, err := h.queue.cancel(m.id, m.bits)
+		if err != nil {
+			return err
+		}
+		if bits.Count() > 0 {
+			answer.parts = []DonePart{{DoneCancelled, bits}}
+		}
+	}
+	h.control = appendFrame(h.control, frameDone, answer.append(nil))
+	h.answers++
+	h.signal()
+	return nil
+}
+
+// endPages removes a request of pages, and reports whether it was there. Callers hold h.mu.
+func (h *Holder) endPages(id uint64) bool {
+	for i, request := range h.pages {
+		if request.id == id {
+			h.pages = append(h.pages[:i], h.pages[i+1:]...)
+			return true
+		}
+	}
+	return false
+}
+
+func (h *Holder) acknowledged(body []byte) error {
+	m, err := decodeAck(body)
+	if err != nil {
+		return violation(frameAck, RuleMalformed, "%w", err)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	w := &h.window
+	if m.received <= w.acked || m.received > w.written {
+		return violation(frameAck, RuleOrder, "%d bytes after %d, of %d written", m.received, w.acked, w.written)
+	}
+	now := time.Now()
+	h.holders.acked(h, m.received-w.acked, m.received, now)
+	w.ack(m.received, now)
+	h.progress = now
+	if len(h.queue.wishes) > 0 {
+		h.signal() // the window may be open now
+	}
+	return nil
+}
+
+func (h *Holder) membersTold(body []byte) error {
+	m, err := decodePeersWithin(&h.tolerated, bytes.Clone(body))
+	if err != nil {
+		return err
+	}
+	if h.members != nil {
+		h.members(m.members)
+	}
+	return nil
+}

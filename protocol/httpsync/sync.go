@@ -1,0 +1,168 @@
+package httpsync
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"sync"
+
+	"github.com/swarmsync/swarmsync/cafs"
+	"github.com/swarmsync/swarmsync/protocol"
+)
+
+// windowChunks is how many chunks are between wish and arrival at most: 37 MiB of the mean size, which is a round trip of
+// 300 ms at 1 Gbit/s. They take no memory here, but for the list of them: they are in the network, or not sent yet.
+const windowChunks = 1024
+
+// StatusError is the outcome of a request that the server answers with another status than 200.
+type StatusError struct {
+	// Method and URL are those of the request; a password in the URL is replaced.
+	Method, URL string
+	// StatusCode and Status are those of the answer, such as 404 and "404 Not Found".
+	StatusCode int
+	Status     string
+}
+
+func (e *StatusError) Error() string { return fmt.Sprintf("%s %s: %s", e.Method, e.URL, e.Status) }
+
+// SyncFrom fetches the file at url, which a FileHandler or another server of the format serves, into storage, and
+// returns it. Only chunks that storage lacks are fetched; after an error those that have come are there, so that the next
+// call fetches the others. The label info stands in errors and in the log.
+//
+// A nil client is http.DefaultClient. The client's Timeout, if it has one, is for the whole transfer. A redirect of the
+// GET is followed by the POST too, as far as the client follows it.
+//
+// It takes about 300 KiB and twice 40 bytes for each chunk that the server lists, at most 2,097,152 of them, and one
+// goroutine of its own beside the client's. When it returns, nothing of it is left. It ends when ctx does; a server that
+// is silent is waited for until then.
+//
+// The error is a *StatusError if the server answers with another status than 200. It wraps io.ErrUnexpectedEOF if the
+// answer ends too early, protocol.ErrUnexpectedChunk if a chunk is not what was wished, shuffle.ErrInvalid if the server's
+// permutation is none. Other errors are those of reading a SyncInfo, of storage, and of the client.
+//
+// The file is what the server lists; see protocol.Builder about what that means.
+func SyncFrom(ctx context.Context, storage protocol.Storage, client *http.Client, url, info string) (cafs.File, error) {
+	if client == nil {
+		client = http.DefaultClient
+	}
+	list, url, err := fetchInfo(ctx, client, url)
+	if err != nil {
+		return cafs.File{}, fmt.Errorf("receive %s: %w", info, err)
+	}
+	b, err := protocol.NewBuilder(storage, list, windowChunks, info)
+	if err != nil {
+		return cafs.File{}, err
+	}
+	defer b.Dispose()
+	return receive(ctx, b, client, url, info)
+}
+
+// newRequest returns a request whose answer comes as it is: a compressed one of some bytes could be any size.
+func newRequest(ctx context.Context, method, url string, body io.Reader) (*http.Request, error) {
+	r, err := http.NewRequestWithContext(ctx, method, url, body)
+	if err == nil {
+		r.Header.Set("Accept-Encoding", "identity")
+	}
+	return r, err
+}
+
+// do returns the answer to a request if its status is 200. Its body is the caller's to close.
+func do(client *http.Client, r *http.Request) (*http.Response, error) {
+	answer, err := client.Do(r)
+	if err != nil {
+		return nil, err
+	}
+	if answer.StatusCode != http.StatusOK {
+		_ = answer.Body.Close()
+		return nil, &StatusError{r.Method, r.URL.Redacted(), answer.StatusCode, answer.Status}
+	}
+	return answer, nil
+}
+
+// fetchInfo returns the server's SyncInfo and where it was found.
+func fetchInfo(ctx context.Context, client *http.Client, url string) (info protocol.SyncInfo, found string, err error) {
+	r, err := newRequest(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return info, "", err
+	}
+	answer, err := do(client, r)
+	if err != nil {
+		return info, "", err
+	}
+	defer func() { _ = answer.Body.Close() }() // it was read to its end, or is of no use
+	defer closeAfter(ctx, answer.Body)()
+	if err := info.ReadJSON(answer.Body); err != nil {
+		return info, "", err
+	}
+	// Only a redirect makes another URL the right one: some transports change that of a request for themselves.
+	if last := answer.Request; last != nil && last.Response != nil {
+		url = last.URL.String()
+	}
+	return info, url, nil
+}
+
+// closeAfter closes a body when ctx ends, which not all transports do themselves. The caller calls what it returns, before
+// it closes the body for good.
+func closeAfter(ctx context.Context, body io.Closer) (stop func()) {
+	closed := make(chan struct{})
+	unwatch := context.AfterFunc(ctx, func() {
+		defer close(closed)
+		_ = body.Close()
+	})
+	return func() {
+		if !unwatch() {
+			<-closed
+		}
+	}
+}
+
+// receive runs both halves of b over one POST.
+func receive(ctx context.Context, b *protocol.Builder, client *http.Client, url, info string) (cafs.File, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	body, wishes := io.Pipe()
+	var wishing sync.WaitGroup
+	var wishErr error
+	end := func() {
+		b.Dispose()
+		cancel()
+		_ = body.Close()
+		wishing.Wait()
+	}
+	defer end()
+	r, err := newRequest(ctx, http.MethodPost, url, body)
+	if err != nil {
+		return cafs.File{}, fmt.Errorf("receive %s: %w", info, err)
+	}
+	r.Close = true // as the format demands
+	r.Header.Set("Content-Type", "application/octet-stream")
+	wishing.Go(func() {
+		wishErr = b.WriteWishList(ctx, protocol.NopFlushWriter{Writer: untilClosed{wishes}})
+		wishes.CloseWithError(wishErr)
+	})
+	answer, err := do(client, r)
+	if err != nil {
+		end()
+		// A request that failed for what was wrong here says so less clearly.
+		if wishErr != nil && !errors.Is(wishErr, protocol.ErrDisposed) {
+			return cafs.File{}, wishErr
+		}
+		return cafs.File{}, fmt.Errorf("receive %s: %w", info, err)
+	}
+	defer func() { _ = answer.Body.Close() }() // it was read to its end, or is of no use
+	defer closeAfter(ctx, answer.Body)()
+	return b.ReconstructFileFromRequestedChunks(ctx, answer.Body)
+}
+
+// untilClosed writes a request's body, and drops what comes after the client has closed it. A server that reads no more
+// answers no more either: that, and why, shows where the answer is read.
+type untilClosed struct{ body *io.PipeWriter }
+
+func (w untilClosed) Write(p []byte) (int, error) {
+	n, err := w.body.Write(p)
+	if errors.Is(err, io.ErrClosedPipe) {
+		return len(p), nil
+	}
+	return n, err
+}
