@@ -1,0 +1,324 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/multiformats/go-multiaddr"
+
+	"github.com/swarmsync/swarmsync/cafs"
+	"github.com/swarmsync/swarmsync/discovery"
+	"github.com/swarmsync/swarmsync/protocol"
+)
+
+const (
+	// dialsMax keeps a list of dead candidates from taking long, and from taking all sockets.
+	dialsMax = 16
+	// talesMax is how many PEERS wait to be looked at: some from each session.
+	talesMax = 64
+	// A candidate whose session broke for no fault that it showed is tried again after retryFirst, then twice as long
+	// each time, retriesMax times in a row without progress.
+	retryFirst = time.Second
+	retriesMax = 4
+	// enoughPause is when it is looked again whether a fetch needs one more holder.
+	enoughPause = 10 * time.Second
+
+	// sourceNamed are peers that the user or the link named.
+	sourceNamed discovery.Source = "named"
+)
+
+// candidates finds peers that may hold a root, and has sessions with each of them for as long as that may help.
+type candidates struct {
+	node *Node
+	link Link
+	// use has a session, which it closes. It tells whether the session brought anything, and why it ended.
+	use func(ctx context.Context, opened *openedStream, source discovery.Source) (progress bool, err error)
+	// refused is told of candidates that gave no session; those that are busy are asked again.
+	refused func(id peer.ID, source discovery.Source, err error)
+
+	report discovery.Report
+	dials  chan struct{} // a token for each dial under way
+	tales  chan tale     // what members told
+	work   sync.WaitGroup
+
+	// mu guards what follows.
+	mu     sync.Mutex
+	known  map[peer.ID]*candidate
+	told   toldMembers
+	asking int // are being asked for a session
+	paused int // will be asked again
+}
+
+// candidate is a peer that was found, perhaps by several sources, which may know different addresses of it.
+type candidate struct {
+	info    peer.AddrInfo
+	source  discovery.Source
+	news    bool // addresses came after it was asked
+	running bool
+	over    bool // it has had its say
+	unready bool // and that was that it does not know the root
+}
+
+func newCandidates(n *Node, link Link) *candidates {
+	return &candidates{node: n, link: link, dials: make(chan struct{}, dialsMax), tales: make(chan tale, talesMax), known: make(map[peer.ID]*candidate)}
+}
+
+// run looks for candidates and attends to them until ctx ends. Everything that it started is gone when it returns.
+func (c *candidates) run(ctx context.Context) {
+	defer c.work.Wait()
+	c.work.Go(func() { c.listen(ctx) })
+	for _, info := range c.link.Peers {
+		c.offer(ctx, info, sourceNamed)
+	}
+	// It ends with ctx, or with the node, which ends whoever called.
+	_ = c.node.discovery.FindReport(ctx, discovery.Key(protocol.DiscoveryKeyOf(c.link.Root)), &c.report, func(found discovery.Candidate) bool {
+		c.offer(ctx, found.Peer, found.Source)
+		return true
+	})
+}
+
+// offer takes in a peer that some source names.
+func (c *candidates) offer(ctx context.Context, info peer.AddrInfo, source discovery.Source) {
+	if info.ID == c.node.id {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	known := c.known[info.ID]
+	if known == nil {
+		known = &candidate{info: peer.AddrInfo{ID: info.ID}, source: source}
+		c.known[info.ID] = known
+	}
+	known.learn(info.Addrs)
+	if known.running || known.over || !known.news {
+		return
+	}
+	known.running = true
+	c.work.Go(func() { c.attend(ctx, known) })
+}
+
+// tale is what a member of the swarm says of others.
+type tale struct {
+	teller  peer.ID
+	public  bool // the teller is on a public address
+	members []protocol.Member
+	// asks tells that the teller has opened a session with this node about the root: so it is a member itself.
+	asks bool
+}
+
+// tell takes in what a member says, without waiting. What comes faster than it is looked at is lost.
+func (c *candidates) tell(t tale) {
+	select {
+	case c.tales <- t:
+	default:
+	}
+}
+
+// listen offers whom members tell of, until ctx ends.
+func (c *candidates) listen(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case t := <-c.tales:
+			c.offerTold(ctx, t)
+		}
+	}
+}
+
+// offerTold offers those of a tale that are not known already: whoever tells of a peer must not make others dial it again
+// and again.
+func (c *candidates) offerTold(ctx context.Context, t tale) {
+	if t.asks {
+		c.askBack(ctx, t.teller)
+	}
+	for _, m := range t.members {
+		info, ok := parseMember(m, t.public)
+		if !ok || info.ID == c.node.id {
+			continue
+		}
+		c.mu.Lock()
+		fresh := c.known[info.ID] == nil && c.told.allow(t.teller)
+		c.mu.Unlock()
+		if fresh {
+			c.offer(ctx, info, sourcePeers)
+		}
+	}
+}
+
+// askBack offers a member that has opened a session with this node, which it may not have been ready for when it was
+// asked before.
+func (c *candidates) askBack(ctx context.Context, id peer.ID) {
+	c.mu.Lock()
+	known := c.known[id]
+	if known != nil && !known.running && (known.unready || !known.over) {
+		known.over, known.unready, known.news = false, false, true
+	}
+	c.mu.Unlock()
+	c.offer(ctx, peer.AddrInfo{ID: id}, sourcePeers)
+}
+
+// learn adds addresses, which are news if there was none of them before.
+func (p *candidate) learn(addresses []multiaddr.Multiaddr) {
+	for _, address := range addresses {
+		if !slices.ContainsFunc(p.info.Addrs, address.Equal) {
+			p.info.Addrs = append(p.info.Addrs, address)
+			p.news = true
+		}
+	}
+	p.news = p.news || len(p.info.Addrs) == 0 // libp2p may know addresses that nobody told
+}
+
+// attend has sessions with a peer, one after the other, as long as another may help.
+func (c *candidates) attend(ctx context.Context, known *candidate) {
+	var tries attempts
+	for ctx.Err() == nil {
+		info, source := c.next(known)
+		outcome := c.attempt(ctx, info, source)
+		if ctx.Err() != nil {
+			return
+		}
+		wait, again := tries.after(outcome, c.node.patience.retry)
+		if !again {
+			if c.leave(known, outcome.err) {
+				return
+			}
+			continue // another address of it came meanwhile
+		}
+		c.count(&c.paused, 1)
+		slept := sleep(ctx, wait)
+		c.count(&c.paused, -1)
+		if !slept {
+			return
+		}
+	}
+}
+
+// next returns what is known of a candidate now.
+func (c *candidates) next(known *candidate) (peer.AddrInfo, discovery.Source) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	known.news = false
+	return peer.AddrInfo{ID: known.info.ID, Addrs: slices.Clone(known.info.Addrs)}, known.source
+}
+
+// leave ends attending to a candidate. It returns false if it could not be reached and new addresses have come.
+func (c *candidates) leave(known *candidate, err error) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	unreachable := errors.Is(err, errUnreachable)
+	if unreachable && known.news {
+		return false
+	}
+	known.running = false
+	known.over = !unreachable
+	_, known.unready = refusedAs(err, protocol.RefuseUnknown)
+	return true
+}
+
+// attempt asks a candidate for a session, and has it.
+func (c *candidates) attempt(ctx context.Context, info peer.AddrInfo, source discovery.Source) attemptOutcome {
+	opened, err := c.open(ctx, info)
+	if err != nil {
+		if ctx.Err() == nil {
+			c.refused(info.ID, source, err)
+		}
+		return attemptOutcome{err: err}
+	}
+	progress, err := c.use(ctx, opened, source)
+	return attemptOutcome{opened: true, progress: progress, err: err}
+}
+
+func (c *candidates) open(ctx context.Context, info peer.AddrInfo) (*openedStream, error) {
+	c.count(&c.asking, 1)
+	defer c.count(&c.asking, -1)
+	select {
+	case c.dials <- struct{}{}:
+		defer func() { <-c.dials }()
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	return c.node.openStream(ctx, info, c.link.Root)
+}
+
+// count changes one of the counters that mu guards.
+func (c *candidates) count(counter *int, by int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	*counter += by
+}
+
+// pending returns how many candidates are being asked, and how many will be asked again.
+func (c *candidates) pending() (asking, paused int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.asking, c.paused
+}
+
+// answered reports whether every source has answered, and every candidate too.
+func (c *candidates) answered() bool {
+	select {
+	case <-c.report.Answered():
+		asking, paused := c.pending()
+		return asking+paused == 0
+	default:
+		return false
+	}
+}
+
+// attemptOutcome is how one attempt with a candidate went.
+type attemptOutcome struct {
+	opened   bool // there was a session
+	progress bool // and it brought something
+	err      error
+}
+
+// attempts is the history of the attempts with one candidate.
+type attempts struct {
+	opened bool // there was a session once
+	broken int  // sessions and dials in a row that brought nothing
+}
+
+// after decides whether to try again, and after which pause: retry, then twice as long each time.
+func (a *attempts) after(o attemptOutcome, retry time.Duration) (wait time.Duration, again bool) {
+	if busy, ok := refusedAs(o.err, protocol.RefuseBusy); ok {
+		return max(retry, busy.RetryAfter), true
+	}
+	if errors.Is(o.err, errEnough) {
+		return enoughPause, true
+	}
+	a.opened = a.opened || o.opened
+	if !a.opened || !worthAnother(o.err) {
+		return 0, false
+	}
+	if o.progress {
+		a.broken = 0
+	}
+	wait = retry << a.broken
+	a.broken++
+	return wait, a.broken <= retriesMax
+}
+
+// worthAnother reports whether an attempt that ended with err may be followed by a better one.
+func worthAnother(err error) bool {
+	var violation *protocol.ViolationError
+	_, unknown := refusedAs(err, protocol.RefuseUnknown)
+	return !unknown && !errors.As(err, &violation) && !errors.Is(err, cafs.ErrCorrupt) && !errors.Is(err, errUnaskedPage) &&
+		!errors.Is(err, errLied) && !errors.Is(err, errAsked) && !badRecord(err)
+}
+
+// sleep returns after d, or with false when ctx has ended.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}

@@ -1,0 +1,82 @@
+package node
+
+import (
+	"errors"
+	"io"
+	"testing"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/multiformats/go-multiaddr"
+
+	"github.com/swarmsync/swarmsync/cafs"
+	"github.com/swarmsync/swarmsync/protocol"
+)
+
+func TestAttemptsAfter(t *testing.T) {
+	const retry = time.Second
+	busy := &protocol.RefusedError{Code: protocol.RefuseBusy, RetryAfter: 5 * time.Second}
+	unknown := &protocol.RefusedError{Code: protocol.RefuseUnknown}
+	broke := attemptOutcome{opened: true, err: io.ErrUnexpectedEOF}
+	progressed := attemptOutcome{opened: true, progress: true, err: io.ErrUnexpectedEOF}
+	gone := attemptOutcome{err: errUnreachable}
+	const no = -1
+	for name, c := range map[string]struct {
+		outcomes []attemptOutcome
+		waits    []time.Duration // no: not again
+	}{
+		"never reached":           {[]attemptOutcome{gone}, []time.Duration{no}},
+		"knows nothing":           {[]attemptOutcome{{err: unknown}}, []time.Duration{no}},
+		"busy for long":           {[]attemptOutcome{{err: busy}, {err: busy}, {err: busy}, {err: busy}, {err: busy}, {err: busy}}, []time.Duration{5 * retry, 5 * retry, 5 * retry, 5 * retry, 5 * retry, 5 * retry}},
+		"breaks again and again":  {[]attemptOutcome{broke, broke, broke, broke, broke}, []time.Duration{retry, 2 * retry, 4 * retry, 8 * retry, no}},
+		"gone after a session":    {[]attemptOutcome{broke, gone, gone, gone, gone}, []time.Duration{retry, 2 * retry, 4 * retry, 8 * retry, no}},
+		"breaks, but brings some": {[]attemptOutcome{broke, broke, progressed, progressed}, []time.Duration{retry, 2 * retry, retry, retry}},
+		"stalls":                  {[]attemptOutcome{{opened: true, err: errStalled}}, []time.Duration{retry}},
+		"lies":                    {[]attemptOutcome{{opened: true, progress: true, err: cafs.ErrCorrupt}}, []time.Duration{no}},
+		"lied before":             {[]attemptOutcome{{opened: true, err: errLied}}, []time.Duration{no}},
+		"breaks the protocol":     {[]attemptOutcome{{opened: true, err: &protocol.ViolationError{Err: io.EOF}}}, []time.Duration{no}},
+		"the root is bad":         {[]attemptOutcome{{err: cafs.ErrBadRoot}}, []time.Duration{no}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var tries attempts
+			for i, outcome := range c.outcomes {
+				wait, again := tries.after(outcome, retry)
+				if !again {
+					wait = no
+				}
+				if wait != c.waits[i] {
+					t.Fatalf("after attempt %d: wait %v, want %v", i+1, wait, c.waits[i])
+				}
+			}
+		})
+	}
+}
+
+func TestCandidateLearnsAddresses(t *testing.T) {
+	stale := multiaddr.StringCast("/ip4/192.0.2.1/tcp/1")
+	right := multiaddr.StringCast("/ip4/192.0.2.1/tcp/2")
+	c := newCandidates(&Node{}, Link{})
+	p := &candidate{info: peer.AddrInfo{ID: "holder"}}
+	p.learn([]multiaddr.Multiaddr{stale})
+	if info, _ := c.next(p); len(info.Addrs) != 1 || p.news {
+		t.Fatalf("addresses %v, news %v", info.Addrs, p.news)
+	}
+	p.learn([]multiaddr.Multiaddr{stale})
+	if p.news {
+		t.Error("an address that is known is news")
+	}
+	p.running = true
+	p.learn([]multiaddr.Multiaddr{stale, right})
+	if c.leave(p, errUnreachable) {
+		t.Error("given up though a new address came")
+	}
+	if info, _ := c.next(p); len(info.Addrs) != 2 {
+		t.Errorf("addresses %v, want both", info.Addrs)
+	}
+	if !c.leave(p, errUnreachable) || p.over {
+		t.Error("a peer that could not be reached must wait for another address, and be tried there")
+	}
+	if !c.leave(p, errors.New("another reason")) || !p.over {
+		t.Error("a peer that has had its say is asked again")
+	}
+}

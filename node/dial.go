@@ -1,0 +1,92 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/p2p/net/swarm"
+
+	"github.com/swarmsync/swarmsync/cafs"
+	"github.com/swarmsync/swarmsync/protocol"
+)
+
+// dialTimeout keeps dead candidates from taking long.
+const dialTimeout = 3 * time.Second
+
+// errUnreachable: a peer could not be dialed.
+var errUnreachable = errors.New("can't be reached")
+
+// openedStream is a session that both sides have proved, and what became known on the way.
+type openedStream struct {
+	peer     peer.ID
+	conn     network.Conn
+	receiver *protocol.Receiver
+	accepted protocol.Accepted
+	rtt      time.Duration
+}
+
+// openStream dials a peer and opens a session about a root with it.
+func (n *Node) openStream(ctx context.Context, candidate peer.AddrInfo, root cafs.Key) (*openedStream, error) {
+	dialing, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	if s, ok := n.host.Network().(*swarm.Swarm); ok {
+		s.Backoff().Clear(candidate.ID) // our own pauses decide when to try again
+	}
+	if err := n.host.Connect(dialing, candidate); err != nil {
+		return nil, fmt.Errorf("%w: %w", errUnreachable, shortDialError(err))
+	}
+	stream, err := n.host.NewStream(dialing, candidate.ID, protocol.ID)
+	if err != nil {
+		return nil, fmt.Errorf("open a stream: %w", err)
+	}
+	wrapped, err := n.wrapStream(stream)
+	if err != nil {
+		return nil, err
+	}
+	// The end of ctx must not wait for the deadline.
+	defer context.AfterFunc(ctx, func() { _ = stream.Reset() })()
+	if err := stream.SetDeadline(time.Now().Add(n.patience.open)); err != nil {
+		return nil, errors.Join(err, stream.Reset())
+	}
+	started := time.Now()
+	receiver, accepted, err := protocol.Open(wrapped, protocol.ReceiverConfig{
+		Root:    root,
+		Network: n.cfg.Network,
+		Local:   []byte(n.ID()),
+		Remote:  []byte(candidate.ID),
+		Ranges:  rangesOf,
+	})
+	if err != nil {
+		return nil, errors.Join(err, stream.Reset())
+	}
+	if err := stream.SetDeadline(time.Time{}); err != nil {
+		return nil, errors.Join(err, receiver.Close())
+	}
+	return &openedStream{candidate.ID, stream.Conn(), receiver, accepted, time.Since(started)}, nil
+}
+
+// rangesOf tells the protocol how many ranges a record speaks of.
+func rangesOf(record []byte) (int64, error) {
+	outline, err := outlineOf(record)
+	if err != nil {
+		return 0, err
+	}
+	return outline.RangesMax(), nil
+}
+
+// badRecord reports whether a session could not be opened because of the record that the root names: whoever sent it is
+// not to blame, and nobody else has a better one.
+func badRecord(err error) bool {
+	return errors.Is(err, cafs.ErrBadRoot) || errors.Is(err, ErrUnsupported)
+}
+
+// refusedAs tells whether a peer refused a session, in its own words, for the given reason.
+func refusedAs(err error, code protocol.RefuseCode) (*protocol.RefusedError, bool) {
+	var refused *protocol.RefusedError
+	ok := errors.As(err, &refused) && refused.Code == code
+	return refused, ok
+}

@@ -1,0 +1,85 @@
+package node
+
+import (
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/swarmsync/swarmsync/cafs"
+)
+
+// EventKind says what an Event tells.
+type EventKind string
+
+const (
+	// EventProgress: how far an Add or a Fetch is; at most ten a second, and one at the end.
+	EventProgress EventKind = "progress"
+	// EventPeer: a session with a holder began.
+	EventPeer EventKind = "peer"
+	// EventDropped: a peer could not be used, or is used no longer; Message says why.
+	EventDropped EventKind = "dropped"
+	// EventNote: something that a user may want to know.
+	EventNote EventKind = "note"
+)
+
+// Event tells what a running Add or Fetch is doing. The callbacks that receive events are called one at a time and
+// must return soon.
+type Event struct {
+	Kind EventKind `json:"event"`
+
+	// Total is the size of the content in bytes, 0 while it is not known.
+	Total int64 `json:"total,omitempty"`
+	// Reused and Fetched are the verified bytes of the content that were here already and that came from peers. An
+	// Add counts what it has read as Reused.
+	Reused  int64 `json:"reused,omitempty"`
+	Fetched int64 `json:"fetched,omitempty"`
+	// Rate is the recent speed in bytes a second.
+	Rate int64 `json:"rate,omitempty"`
+	// Peers is the number of holders with a session.
+	Peers int `json:"peers,omitempty"`
+
+	// Peer and Address say whom an EventPeer or EventDropped is about; Address may be empty.
+	Peer    peer.ID `json:"peer,omitempty"`
+	Address string  `json:"address,omitempty"`
+	Message string  `json:"message,omitempty"`
+}
+
+// Result is what a Fetch did.
+type Result struct {
+	Root cafs.Key `json:"root"`
+	Name string   `json:"name,omitempty"`
+	// Output is the absolute path that was written, empty if the content went into the store only.
+	Output string `json:"output,omitempty"`
+	// Bytes is the size of the content; Reused and Fetched add up to it.
+	Bytes   int64 `json:"bytes"`
+	Reused  int64 `json:"reused"`
+	Fetched int64 `json:"fetched"`
+	// Duplicate counts the chunk bytes that arrived although they were already here.
+	Duplicate int64 `json:"duplicate_bytes"`
+	// WireIn and WireOut count all bytes on session streams, refused and dropped sessions included.
+	WireIn  int64 `json:"wire_in"`
+	WireOut int64 `json:"wire_out"`
+	// Duration is from the call to the last verified byte in place.
+	Duration time.Duration `json:"duration_ns"`
+	// Peers are the peers that had a session, in the order of their first.
+	Peers []PeerShare `json:"peers"`
+}
+
+// PeerShare is the part of one peer in a fetch.
+type PeerShare struct {
+	Peer    peer.ID `json:"peer"`
+	Address string  `json:"address,omitempty"`
+	// Transport is such as "tcp/tls" or "quic".
+	Transport string `json:"transport,omitempty"`
+	// Source says how the peer was found: "dht", "lan", "joined", "named", or "peers" if other members told of it.
+	Source   string        `json:"source"`
+	Complete bool          `json:"complete"`
+	RTT      time.Duration `json:"rtt_ns"`
+	// Bytes counts verified chunk bytes.
+	Bytes int64 `json:"bytes"`
+	// TakenOver counts the bytes that were asked of it and then given to others, because those were expected to send them
+	// earlier.
+	TakenOver int64 `json:"taken_over_bytes,omitempty"`
+	// Dropped says why the session ended early; empty if it did not.
+	Dropped string `json:"dropped,omitempty"`
+}

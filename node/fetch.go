@@ -1,0 +1,409 @@
+package node
+
+import (
+	"context"
+	crand "crypto/rand"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/swarmsync/swarmsync/cafs"
+	"github.com/swarmsync/swarmsync/protocol"
+	"github.com/swarmsync/swarmsync/shuffle"
+)
+
+const (
+	// preparers look up which chunks are here and copy them into the output; verifiers hash and store what arrives. Two
+	// of each keep the processors busy while one waits for the disk.
+	preparers = 2
+	verifiers = 2
+	// sessionsMax bounds the sessions of a fetch: more holders at a time bring nothing, and each session takes some 300 KB.
+	sessionsMax = 64
+	// buffersMax bounds the chunks that have arrived and are not stored yet: 8 MiB.
+	buffersMax = 64
+
+	// tickInterval is how often progress is told.
+	tickInterval = 100 * time.Millisecond
+	// reviseInterval is how often it is looked at who should be asked for what others owe; each lookEvery-th time also for
+	// stalled holders and an end of waiting, and progress is told.
+	reviseInterval = 25 * time.Millisecond
+	lookEvery      = int(tickInterval / reviseInterval)
+	// answerGrace is how long a search goes on at least, though everybody has said no: who was told a root just now may
+	// ask before its holder is announced.
+	answerGrace = 5 * time.Second
+)
+
+// fetch is one run of Node.Fetch. Sessions bring chunks, verifiers hash and store them, preparers find what is here
+// already, and the plan, which all of them share, says what is asked of whom.
+type fetch struct {
+	node       *Node
+	link       Link
+	key        protocol.DiscoveryKey
+	opts       FetchOptions
+	outPath    string
+	started    time.Time
+	candidates *candidates
+	trusted    bool // what the store says it has need not be read; set before there is a plan
+
+	jobs    chan arrival
+	buffers chan []byte
+	events  events
+
+	stop   context.CancelCauseFunc // ends the fetch as a whole, whoever calls it
+	cancel context.CancelCauseFunc // ends the transfer; valid once that has begun
+	work   sync.WaitGroup
+	over   chan struct{} // closed at the end
+
+	// beginning is held while the first record is taken in.
+	beginning sync.Mutex
+
+	// mu guards what follows. It is not held while anybody reads, writes or hashes.
+	mu          sync.Mutex
+	changed     *sync.Cond // for the preparers: there may be something to prepare
+	content     *content   // nil until the record is known
+	out         *output
+	plan        *plan
+	pageCursor  int                        // the list of everything before it in the plan's order is here
+	ranges      map[int64]cafs.RangeChunks // the ranges that chunks are awaited of
+	awaited     map[cafs.Key][]placeAt     // places of a chunk that is being fetched, beside the one it is wished at
+	news        news
+	announced   bool
+	sessions    map[peer.ID]*session
+	shares      []*PeerShare     // of every peer that had a session
+	liars       map[peer.ID]bool // peers that are not worth another session
+	stallers    map[peer.ID]bool // peers that stalled in a session
+	searchStart time.Time
+	idleSince   time.Time
+	result      Result
+	dropped     []*PeerError
+}
+
+// FetchOptions says how to fetch. The zero value fetches into the store only.
+type FetchOptions struct {
+	// Output is the path of the file to write; it appears there when it is complete and verified. Empty: none.
+	Output string
+	// Force allows an existing Output to be replaced.
+	Force bool
+	// Wait is how long to look for a holder while there is none; 0 means DefaultWait.
+	Wait time.Duration
+	// Events receives events; nil for none. While it runs the fetch does not look at the clock, and may wait for it in
+	// other ways: one that blocks keeps silent holders from being dropped, and the fetch from ending.
+	Events func(Event)
+}
+
+// Fetch gets the content of a link: what is here already is used, the rest comes from every holder that is found,
+// first asking the link's peers. The root is catalogued, and so served, from before its first byte. A fetch that ends
+// early keeps what was verified, and a later one continues there. Of several fetches of one root, one runs at a time.
+//
+// What is here already is read and hashed before it counts, except that a root which is complete here is not read for a
+// fetch without an Output. If a part of a complete root turns out missing or damaged, the root is not complete any more,
+// until a fetch has got that part again: without a network that is ErrOffline.
+//
+// The error wraps ErrNoHolder, ErrExists, ErrNoSpace, ErrRemoved, cafs.ErrBadRoot or ctx's error, among others; the result
+// is valid also then, as far as it goes.
+func (n *Node) Fetch(ctx context.Context, link Link, opts FetchOptions) (Result, error) {
+	f := &fetch{
+		node:     n,
+		link:     link,
+		key:      protocol.DiscoveryKeyOf(link.Root),
+		opts:     opts,
+		started:  time.Now(),
+		jobs:     make(chan arrival, buffersMax),
+		buffers:  make(chan []byte, buffersMax),
+		events:   events{send: opts.Events},
+		ranges:   make(map[int64]cafs.RangeChunks),
+		awaited:  make(map[cafs.Key][]placeAt),
+		sessions: make(map[peer.ID]*session),
+		liars:    make(map[peer.ID]bool),
+		stallers: make(map[peer.ID]bool),
+		over:     make(chan struct{}),
+		result:   Result{Root: link.Root, Name: link.Name, Peers: []PeerShare{}},
+	}
+	f.changed = sync.NewCond(&f.mu)
+	f.candidates = newCandidates(n, link)
+	f.candidates.use, f.candidates.refused = f.useSession, f.refused
+	for range buffersMax {
+		f.buffers <- nil // made when they are first needed
+	}
+	if f.opts.Wait == 0 {
+		f.opts.Wait = DefaultWait
+	}
+	err := f.run(ctx)
+	f.result.Duration = time.Since(f.started)
+	return f.result, err
+}
+
+func (f *fetch) run(ctx context.Context) error {
+	if f.opts.Output != "" {
+		path, err := checkOutput(f.opts.Output, f.opts.Force)
+		if err != nil {
+			return err
+		}
+		f.outPath = path
+	}
+	f.noteReplaced(ctx, f.outPath)
+	ctx, f.stop = context.WithCancelCause(ctx)
+	defer f.stop(nil)
+	release, err := f.node.beginFetch(ctx, f)
+	if err != nil {
+		return err
+	}
+	defer release()
+	defer context.AfterFunc(f.node.ctx, func() { f.stop(ErrClosed) })()
+
+	transferring, cancel := context.WithCancelCause(ctx)
+	f.cancel = cancel
+	err = f.transfer(transferring)
+	if err == nil {
+		err = f.finish(ctx)
+	}
+	if err != nil && ctx.Err() != nil {
+		err = context.Cause(ctx) // and not what became of it on the way
+	}
+	return errors.Join(err, f.release(err))
+}
+
+// transfer runs until everything is here, or ctx ends with the cause why not. Nothing that it started is left then.
+func (f *fetch) transfer(ctx context.Context) error {
+	for range preparers {
+		f.work.Go(func() { f.prepareRanges(ctx) })
+	}
+	for range verifiers {
+		f.work.Go(func() { f.storeArrivals(ctx) })
+	}
+	stopWaking := context.AfterFunc(ctx, func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.changed.Broadcast()
+	})
+	defer stopWaking()
+
+	if err := f.start(ctx); err != nil {
+		f.fail(err)
+	}
+	f.watch(ctx)
+	f.work.Wait()
+	f.closeSessions()
+	f.events.now(f.progress())
+	if cause := context.Cause(ctx); !errors.Is(cause, errComplete) {
+		return cause
+	}
+	return nil
+}
+
+// errComplete is the cause that a fetch ends with when all is here.
+var errComplete = errors.New("complete")
+
+// fail ends the fetch; only the first call counts.
+func (f *fetch) fail(err error) { f.cancel(err) }
+
+// start begins with what the catalog knows, or with the search.
+func (f *fetch) start(ctx context.Context) error {
+	info, err := f.node.store.Root(ctx, f.link.Root)
+	switch {
+	case errors.Is(err, cafs.ErrNotFound):
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.startSearch(ctx)
+		return nil
+	case err != nil:
+		return fmt.Errorf("look up the root: %w", err)
+	}
+	if f.result.Name == "" {
+		f.result.Name = info.Name
+	}
+	// Of a root that was not complete, or not any more since a part of it was damaged, other parts may be damaged too.
+	f.trusted = info.Complete && f.outPath == ""
+	return f.begin(ctx, info.Record)
+}
+
+// begin takes in the root record: from here on it is known what there is to fetch.
+func (f *fetch) begin(ctx context.Context, record []byte) error {
+	f.beginning.Lock()
+	defer f.beginning.Unlock()
+	if f.content != nil { // written only with beginning held
+		return nil
+	}
+	c, err := f.node.openContent(ctx, f.link.Root, record)
+	if err != nil {
+		return err
+	}
+	if !c.outline.Complete() {
+		f.node.noteDamage(f.link.Root) // if it is called complete
+	}
+	size := c.outline.Bytes()
+	out, err := f.reserve(ctx, size)
+	if err != nil {
+		c.release()
+		return err
+	}
+	if err := f.node.catalogue(ctx, f.link.Root, record, f.link.Name); err != nil {
+		c.release()
+		return errors.Join(err, out.discard())
+	}
+	var seed [32]byte
+	_, _ = crand.Read(seed[:]) // never fails
+
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.content, f.out = c, out
+	f.result.Bytes = size
+	f.plan = newPlan(shuffle.Order(int(c.outline.RangesMax()), seed), size)
+	f.plan.stallFirst = f.node.patience.stall
+	f.changed.Broadcast()
+	f.checkComplete()
+	if !c.outline.Complete() {
+		f.startSearch(ctx)
+	}
+	return nil
+}
+
+// reserve makes the output, if there is one, and sees to it that the store has room for what may have to be fetched.
+func (f *fetch) reserve(ctx context.Context, size int64) (*output, error) {
+	var out *output
+	if f.outPath != "" {
+		var err error
+		if out, err = createOutput(ctx, f.node.store, f.outPath, f.key, size, f.opts.Force); err != nil {
+			return nil, err
+		}
+	}
+	if out.keeps() {
+		return out, nil
+	}
+	if err := f.checkStoreSpace(ctx, size); err != nil {
+		return nil, errors.Join(err, out.discard())
+	}
+	return out, nil
+}
+
+// checkStoreSpace says in time that the store has no room for content of which it has nothing yet.
+func (f *fetch) checkStoreSpace(ctx context.Context, size int64) error {
+	_, err := f.node.store.Root(ctx, f.link.Root)
+	if !errors.Is(err, cafs.ErrNotFound) {
+		return err
+	}
+	return f.node.checkStoreSpace(size)
+}
+
+// checkComplete ends the fetch if all is here. Callers hold f.mu.
+func (f *fetch) checkComplete() {
+	if f.plan.done() && f.content.outline.Complete() {
+		f.cancel(errComplete)
+	}
+}
+
+// watch looks at the clock until the fetch ends.
+func (f *fetch) watch(ctx context.Context) {
+	ticker := time.NewTicker(reviseInterval)
+	defer ticker.Stop()
+	for tick := 1; ; tick++ {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-ticker.C:
+			f.revise(now)
+			f.tell(now)
+			if tick%lookEvery > 0 {
+				continue
+			}
+			f.dropStalled(now)
+			if err := f.outOfHolders(now); err != nil {
+				f.fail(err)
+			}
+			f.events.now(f.progress())
+		}
+	}
+}
+
+// revise lets every holder be asked for more, which may be what another one owes.
+func (f *fetch) revise(now time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.plan == nil {
+		return
+	}
+	f.takeOverPages(now)
+	f.refillAll()
+}
+
+// outOfHolders returns the error of a fetch that nobody can finish any more.
+func (f *fetch) outOfHolders(now time.Time) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.searchStart.IsZero() || f.expecting() {
+		f.idleSince = now
+		return nil
+	}
+	asking, _ := f.candidates.pending()
+	answered := len(f.sessions) == 0 && now.Sub(f.searchStart) >= min(answerGrace, f.opts.Wait) && f.candidates.answered()
+	patience := f.opts.Wait
+	if asking > 0 {
+		patience += dialTimeout // who is being asked may answer yet
+	}
+	if !answered && now.Sub(f.idleSince) < patience {
+		return nil
+	}
+	return &NoHolderError{
+		Waited:   now.Sub(f.searchStart),
+		Looked:   f.candidates.report.String(),
+		Dropped:  f.dropped,
+		Verified: f.result.Reused + f.result.Fetched,
+	}
+}
+
+// expecting reports whether something is under way that may bring the fetch on. Callers hold f.mu.
+func (f *fetch) expecting() bool {
+	if f.plan == nil {
+		return false
+	}
+	asked := func(s *session) bool { return len(s.pageRequests) > 0 && s.pageRefusals == 0 }
+	return f.plan.expecting() || slices.ContainsFunc(f.sessionList(), asked)
+}
+
+// finish makes what was fetched durable and known.
+func (f *fetch) finish(ctx context.Context) error {
+	if err := f.node.store.Sync(ctx); err != nil {
+		return fmt.Errorf("sync the store: %w", err)
+	}
+	if f.out != nil {
+		if err := f.out.publish(ctx, f.link.Root); err != nil {
+			return err
+		}
+		f.result.Output = f.outPath
+	}
+	if err := f.node.complete(ctx, f.link.Root, f.result.Output); err != nil {
+		return err
+	}
+	f.tellComplete()
+	return nil
+}
+
+// release gives back what the fetch holds. An output that was not published stays for a later fetch if it is where
+// verified chunks are kept; else they are in the store.
+func (f *fetch) release(outcome error) error {
+	if f.content != nil {
+		f.content.release()
+	}
+	keeps := f.out.keeps() && (f.out.resumed || f.result.Fetched > 0) && !errors.Is(outcome, cafs.ErrBadRoot)
+	if keeps || f.result.Output != "" {
+		return f.out.close()
+	}
+	return f.out.discard()
+}
+
+// progress is an event that says how far the fetch is.
+func (f *fetch) progress() Event {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return Event{
+		Kind:    EventProgress,
+		Total:   f.result.Bytes,
+		Reused:  f.result.Reused,
+		Fetched: f.result.Fetched,
+		Peers:   len(f.sessions),
+	}
+}

@@ -1,0 +1,64 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/swarmsync/swarmsync/cafs"
+)
+
+// stillComplete reports whether a root that was complete still is, as far as a look at the user's file tells that its
+// chunks are in: nobody may have changed it, and no other root may have taken its place.
+func (n *Node) stillComplete(ctx context.Context, info cafs.RootInfo) bool {
+	if !info.Complete {
+		return false
+	}
+	volume, known := n.volumeAt(ctx, info.Place)
+	if !known {
+		return true // its chunks are in the store
+	}
+	return volume.Root == info.Root && unchanged(volume)
+}
+
+// offersAll reports whether a root that was complete is offered as such to others. A file that looks changed may have its
+// bytes all the same, after a chmod or with one more hard link; each is hashed before it is sent, so the worst is to say
+// of a chunk that it is missing.
+func (n *Node) offersAll(ctx context.Context, info cafs.RootInfo) bool {
+	if !info.Complete {
+		return false
+	}
+	volume, known := n.volumeAt(ctx, info.Place)
+	return !known || volume.Root == info.Root && volume.State != cafs.VolumeMissing
+}
+
+// volumeAt returns the volume that the store has at path, if it has one.
+func (n *Node) volumeAt(ctx context.Context, path string) (volume cafs.VolumeInfo, known bool) {
+	referrer, ok := n.store.(cafs.Referrer)
+	if !ok || path == "" {
+		return cafs.VolumeInfo{}, false
+	}
+	volume, err := referrer.Volume(ctx, path)
+	if err != nil && !errors.Is(err, cafs.ErrNotFound) {
+		log.Warnf("look at %s: %v", path, err)
+	}
+	return volume, err == nil
+}
+
+// unchanged reports whether a file looks as it did when it was hashed.
+func unchanged(volume cafs.VolumeInfo) bool {
+	return volume.State == cafs.VolumeFresh || volume.State == cafs.VolumeRacy
+}
+
+// noteReplaced tells the user what becomes incomplete when the output takes the place of a file that another root is
+// served from.
+func (f *fetch) noteReplaced(ctx context.Context, path string) {
+	volume, known := f.node.volumeAt(ctx, path)
+	if !known || volume.Root == f.link.Root {
+		return
+	}
+	f.events.now(Event{
+		Kind:    EventNote,
+		Message: fmt.Sprintf("root %.8s… is served from %s: what of it is nowhere else will be gone", volume.Root, path),
+	})
+}

@@ -1,0 +1,277 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"unicode/utf8"
+
+	"github.com/swarmsync/swarmsync/cafs"
+	"github.com/swarmsync/swarmsync/internal/durable"
+	"github.com/swarmsync/swarmsync/protocol"
+)
+
+// output is the file that a fetch writes. It has a temporary name beside the final one until it is complete. If the store
+// can refer to chunks in files, it is where they are kept, so that each byte is written once.
+type output struct {
+	file   *os.File
+	volume cafs.Volume // nil: the store keeps copies
+	path   string      // the final one
+	force  bool
+	// resumed tells that the file was there: it may hold chunks that only hashing finds.
+	resumed bool
+	closed  bool
+
+	// writing is held while chunks are written. The kernel lets one write to a file at a time, and who waits for that there
+	// keeps a processor busy: a tenth of what a fetch over loopback takes.
+	writing sync.Mutex
+}
+
+// placement is a chunk, and where it stands in the content.
+type placement struct {
+	chunk  cafs.Chunk
+	offset int64
+}
+
+// checkOutput refuses early what would fail at the end: an output that is there already, or a place that can't be
+// written. It returns the absolute path.
+func checkOutput(path string, force bool) (string, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return "", fmt.Errorf("output %s: %w", path, err)
+	}
+	info, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		if _, err = os.Stat(filepath.Dir(path)); err == nil {
+			return path, nil
+		}
+	}
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("output: %w", err)
+	case info.IsDir():
+		return "", fmt.Errorf("output %s is a directory: %w", path, ErrExists)
+	case !force:
+		return "", fmt.Errorf("output %s: %w", path, ErrExists)
+	case !info.Mode().IsRegular():
+		return "", fmt.Errorf("output %s is not a regular file: %w", path, ErrExists)
+	}
+	return path, nil
+}
+
+// createOutput makes the temporary file for size bytes of a root at path. Its name is the same each time, so that what
+// a killed fetch left behind is taken over and not piled up; it is locked against other fetches.
+func createOutput(ctx context.Context, store cafs.Store, path string, key protocol.DiscoveryKey, size int64, force bool) (*output, error) {
+	dir := filepath.Dir(path)
+	file, err := durable.OpenOwn(filepath.Join(dir, "."+shortName(filepath.Base(path))+"."+key.Short()+".partial"), 0o666)
+	if errors.Is(err, durable.ErrLocked) {
+		return nil, fmt.Errorf("output %s is being written by another fetch: %w", path, err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("output: %w", err)
+	}
+	out := &output{file: file, path: path, force: force}
+	referrer, refers := store.(cafs.Referrer)
+	refers = refers && runtime.GOOS != "windows" // a file that is open in the store can't be renamed there
+	if err := out.reserve(dir, size, refers); err != nil {
+		return nil, errors.Join(err, out.discard())
+	}
+	if refers {
+		if out.volume, err = referrer.OpenVolume(ctx, file.Name(), cafs.VolumeOptions{Written: true}); err != nil {
+			return nil, errors.Join(fmt.Errorf("output %s: %w", path, err), out.discard())
+		}
+	}
+	return out, nil
+}
+
+// reserve gives the file its size, and takes the space for it. What an earlier fetch of the same content has left there
+// stays if resume is set.
+func (o *output) reserve(dir string, size int64, resume bool) error {
+	info, err := o.file.Stat()
+	if err != nil {
+		return fmt.Errorf("output %s: %w", o.path, err)
+	}
+	o.resumed = resume && size > 0 && info.Size() == size
+	if !o.resumed {
+		if err := o.file.Truncate(0); err != nil {
+			return fmt.Errorf("output %s: %w", o.path, err)
+		}
+		if err := checkSpace(dir, size); err != nil {
+			return err
+		}
+	}
+	if err := durable.Preallocate(o.file, size); err != nil {
+		return fmt.Errorf("output %s: reserve %d bytes: %w", o.path, size, err)
+	}
+	return nil
+}
+
+// shortName leaves room in a file name for what createOutput puts around it.
+func shortName(name string) string {
+	const most = 200
+	if len(name) <= most {
+		return name
+	}
+	cut := most
+	for cut > most-utf8.UTFMax && !utf8.RuneStart(name[cut]) {
+		cut--
+	}
+	return name[:cut]
+}
+
+// checkStoreSpace says in time that the store has no room for size bytes. Of a store in memory, or one that the node was
+// given, that is not known.
+func (n *Node) checkStoreSpace(size int64) error {
+	if n.home.dir == "" || !n.home.ownStore {
+		return nil
+	}
+	return checkSpace(n.home.dir, size)
+}
+
+// checkSpace says in time what the disk will not hold.
+func checkSpace(dir string, size int64) error {
+	free, err := durable.FreeSpace(dir)
+	if err != nil {
+		return fmt.Errorf("free space of %s: %w", dir, err)
+	}
+	if free < size {
+		return fmt.Errorf("%s has %d bytes free, %d are needed: %w", dir, free, size, ErrNoSpace)
+	}
+	return nil
+}
+
+// keeps reports whether chunks that are written here need no copy in the store. A nil output keeps nothing.
+func (o *output) keeps() bool { return o != nil && o.volume != nil }
+
+// write writes chunks at their places. When it returns they are kept, if this output keeps any. A nil output does nothing.
+func (o *output) write(ctx context.Context, placements ...placement) error {
+	if o == nil {
+		return nil
+	}
+	if err := o.writeAll(placements); err != nil {
+		return fmt.Errorf("write output %s: %w", o.path, err)
+	}
+	return o.refer(ctx, placements)
+}
+
+func (o *output) writeAll(placements []placement) error {
+	o.writing.Lock()
+	defer o.writing.Unlock()
+	for _, p := range placements {
+		if _, err := o.file.WriteAt(p.chunk.Data(), p.offset); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (o *output) refer(ctx context.Context, placements []placement) error {
+	if o.volume == nil || len(placements) == 0 {
+		return nil
+	}
+	refs := make([]cafs.ChunkRef, len(placements))
+	for i, p := range placements {
+		refs[i] = cafs.ChunkRef{Chunk: p.chunk.Info(), Offset: p.offset}
+	}
+	if err := o.volume.Refer(ctx, refs...); err != nil {
+		return fmt.Errorf("keep chunks of output %s: %w", o.path, err)
+	}
+	return nil
+}
+
+// reread looks whether an earlier fetch has left a chunk at its place, and keeps it then. buf is room for its bytes.
+func (o *output) reread(ctx context.Context, info cafs.ChunkInfo, offset int64, buf []byte) (found bool, err error) {
+	if !o.keeps() || !o.resumed {
+		return false, nil
+	}
+	data := buf[:info.Size]
+	if _, err := o.file.ReadAt(data, offset); err != nil {
+		return false, fmt.Errorf("read output %s: %w", o.path, err)
+	}
+	chunk, err := cafs.VerifyChunk(info, data)
+	if err != nil {
+		return false, nil // something else, or nothing yet
+	}
+	return true, o.refer(ctx, []placement{{chunk, offset}})
+}
+
+// startWriteback lets the disk begin with a row of chunks that is complete, so that publish has little left to wait for.
+// A nil output has nothing to write.
+func (o *output) startWriteback(row cafs.RangeChunks) {
+	if o != nil {
+		durable.StartWriteback(o.file, row.Offset, row.Bytes())
+	}
+}
+
+// publish gives the complete file its final name. When it returns nil the file survives a power cut there, and what it
+// keeps does after the next sync of the store.
+func (o *output) publish(ctx context.Context, root cafs.Key) error {
+	if err := o.sync(ctx); err != nil {
+		return fmt.Errorf("write output %s: %w", o.path, err)
+	}
+	if err := o.end(o.rename); err != nil {
+		return err
+	}
+	if o.volume == nil {
+		return nil
+	}
+	if err := o.volume.Seal(ctx, o.path, root); err != nil {
+		return fmt.Errorf("keep output %s: %w", o.path, err)
+	}
+	return nil
+}
+
+func (o *output) sync(ctx context.Context) error {
+	if o.volume != nil {
+		return o.volume.Sync(ctx)
+	}
+	return o.file.Sync()
+}
+
+func (o *output) rename() error {
+	rename := durable.RenameNew
+	if o.force {
+		rename = durable.Rename
+	}
+	err := rename(o.file.Name(), o.path)
+	if errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("output %s came into being meanwhile: %w", o.path, ErrExists)
+	}
+	return err
+}
+
+// discard removes the temporary file. A nil output has none.
+func (o *output) discard() error {
+	if o == nil {
+		return nil
+	}
+	return errors.Join(o.end(func() error { return os.Remove(o.file.Name()) }), o.close())
+}
+
+// end ends the temporary name. The file stays open, and so locked: another fetch could take it over before that and have
+// it renamed under its hands. Windows does not rename or remove what is open.
+func (o *output) end(end func() error) error {
+	if runtime.GOOS == "windows" {
+		return errors.Join(o.close(), end())
+	}
+	return end()
+}
+
+// close ends the writing of an output that was published, or that a later fetch shall go on with. A nil output is fine,
+// and a second call does nothing.
+func (o *output) close() error {
+	if o == nil || o.closed {
+		return nil
+	}
+	o.closed = true
+	var err error
+	if o.volume != nil {
+		err = o.volume.Close()
+	}
+	return errors.Join(err, o.file.Close())
+}

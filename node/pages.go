@@ -1,0 +1,197 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/swarmsync/swarmsync/cafs"
+	"github.com/swarmsync/swarmsync/protocol"
+)
+
+const (
+	// pagesAtOnce is how many leaf pages one request is for: the list of some 50 MiB. So several holders share the list, and
+	// a slow one does not keep much of it.
+	pagesAtOnce = 16
+	// pagesLook is how many missing pages are looked at for neighbours of one that is needed first.
+	pagesLook = 1024
+	// A request is taken from a holder that has not answered it after pagesPatience and twice its round trip, if another is
+	// idle; it is then not asked for pages for so long.
+	pagesPatience = 300 * time.Millisecond
+)
+
+// pagesAsked is a request for pages that is not over.
+type pagesAsked struct {
+	protocol.PagesRequest
+	since     time.Time // when it was made, or its last page came
+	cancelled bool
+}
+
+// askPages asks a holder for pages of the list that nobody was asked for, those of the ranges that come first first.
+// Callers hold f.mu.
+func (f *fetch) askPages(s *session) {
+	if f.plan == nil || s.dropped != nil || !s.pagesPause.IsZero() || f.content.outline.Complete() {
+		return
+	}
+	for len(s.pageRequests) < protocol.PagesOutstandingMax {
+		request, ok := f.nextPages()
+		if !ok {
+			return
+		}
+		id, err := s.receiver.RequestPages(request)
+		if err != nil {
+			return // the session is at a limit, or over: its reader tells
+		}
+		s.pageRequests[id] = pagesAsked{PagesRequest: request, since: time.Now()}
+	}
+}
+
+// nextPages returns what to ask for next: the first page, in the plan's order, that is missing and that nobody was asked
+// for, with the leaf pages after it. Callers hold f.mu.
+func (f *fetch) nextPages() (request protocol.PagesRequest, ok bool) {
+	outline, order := f.content.outline, f.plan.order
+	for i := f.pageCursor; i < min(len(order), f.pageCursor+scanMax); i++ {
+		number := int64(order[i])
+		if outline.RangeKnown(number) {
+			if i == f.pageCursor {
+				f.pageCursor++
+			}
+			continue
+		}
+		for _, page := range outline.RangeMissing(number) {
+			if !f.pageAsked(page) {
+				return f.withNeighbours(page), true
+			}
+		}
+	}
+	return protocol.PagesRequest{}, false
+}
+
+// withNeighbours makes one request of a missing page and, if it is a leaf page, those after it that are missing too.
+// Callers hold f.mu.
+func (f *fetch) withNeighbours(first cafs.PageInfo) protocol.PagesRequest {
+	last := first
+	if first.Level == 0 {
+		missing := f.content.outline.Missing(pagesLook)
+		i := slices.IndexFunc(missing, func(p cafs.PageInfo) bool { return p.Level == 0 && p.FirstItem == first.FirstItem })
+		for taken := 1; i >= 0 && i+1 < len(missing) && taken < pagesAtOnce; taken++ {
+			i++
+			next := missing[i]
+			if next.Level != 0 || next.FirstItem != last.FirstItem+last.Items || f.pageAsked(next) {
+				break
+			}
+			last = next
+		}
+	}
+	return protocol.PagesRequest{
+		Level: first.Level,
+		First: first.FirstItem,
+		Last:  last.FirstItem + last.Items - 1,
+	}
+}
+
+// pageAsked reports whether a page is part of what some holder was asked for. Callers hold f.mu.
+func (f *fetch) pageAsked(p cafs.PageInfo) bool {
+	for _, s := range f.sessions {
+		for _, request := range s.pageRequests {
+			if p.Level <= request.Level && p.FirstItem <= request.Last && p.FirstItem+p.Items > request.First {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// takeOverPages takes requests from holders that are slow to answer, if another holder has nothing to do. What they are
+// for is asked of others when they have confirmed. Callers hold f.mu.
+func (f *fetch) takeOverPages(now time.Time) {
+	if f.content.outline.Complete() {
+		return
+	}
+	idle := func(s *session) bool { return len(s.pageRequests) == 0 && s.pagesPause.IsZero() && s.dropped == nil }
+	if !slices.ContainsFunc(slices.Collect(maps.Values(f.sessions)), idle) {
+		return
+	}
+	for _, s := range f.sessionList() {
+		for id, request := range s.pageRequests {
+			if request.cancelled || now.Sub(request.since) < pagesPatience+2*s.holder.rtt {
+				continue
+			}
+			if s.receiver.Cancel(id, nil) == nil {
+				request.cancelled = true
+				s.pageRequests[id] = request
+			}
+		}
+	}
+}
+
+// pagesDone notes that the rest of an answer is not coming: others are asked for it. Callers hold f.mu.
+func (f *fetch) pagesDone(s *session, m protocol.DoneMessage, now time.Time) {
+	delete(s.pageRequests, m.ID)
+	if m.AnswersCancel {
+		s.pagesPause = now.Add(pagesPatience)
+	} else {
+		s.pagesPause = now.Add(missingPause)
+		s.pageRefusals++
+	}
+	f.askPagesAll()
+}
+
+// page takes in a page that a holder sent.
+func (f *fetch) page(ctx context.Context, s *session, m protocol.PageMessage) error {
+	f.mu.Lock()
+	request := s.pageRequests[m.Request].PagesRequest
+	f.mu.Unlock()
+	outline := f.content.outline
+	// What comes before a page in the answer came before it on the stream, so its place is known.
+	pages, _ := outline.PagesFor(request.Level, request.First, request.Last, m.Number+1)
+	if len(pages) <= m.Number {
+		return fmt.Errorf("page %d of an answer that has %d: %w", m.Number, len(pages), errUnaskedPage)
+	}
+	info := pages[m.Number]
+	chunk, err := cafs.VerifyChunk(cafs.ChunkInfo{Key: info.Key, Size: info.Size}, m.Data)
+	if err != nil {
+		return fmt.Errorf("page at chunk %d: %w", info.FirstItem, err)
+	}
+	// It is stored first: once the outline has it, others read it.
+	if err := f.node.store.Put(ctx, chunk); err != nil {
+		err = fmt.Errorf("store a page: %w", err)
+		f.fail(err)
+		return err
+	}
+	if err := outline.AddPage(info, m.Data); err != nil {
+		f.fail(err) // the bytes are what the root says, so they break the format's rules
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s.bring()
+	s.pageRefusals = 0
+	if open, ok := s.pageRequests[m.Request]; ok {
+		open.since = time.Now()
+		s.pageRequests[m.Request] = open
+	}
+	all, complete := outline.PagesFor(request.Level, request.First, request.Last, protocol.PagesMax)
+	if m.Number+1 == protocol.PagesMax || complete && m.Number+1 == len(all) {
+		s.receiver.EndPages(m.Request)
+		if !s.pageRequests[m.Request].cancelled { // else there is an answer to come
+			delete(s.pageRequests, m.Request)
+		}
+		f.askPagesAll()
+	}
+	f.changed.Broadcast()
+	f.checkComplete()
+	return nil
+}
+
+var errUnaskedPage = errors.New("nobody asked for that")
+
+// askPagesAll gives every holder the chance to be asked for pages. Callers hold f.mu.
+func (f *fetch) askPagesAll() {
+	for _, s := range f.sessionList() {
+		f.askPages(s)
+	}
+}

@@ -1,0 +1,161 @@
+package node
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/swarmsync/swarmsync/cafs"
+	"github.com/swarmsync/swarmsync/protocol"
+)
+
+// prepareRanges looks up ranges for the plan, one after the other, until ctx ends. What is here already goes into the
+// output on the way.
+func (f *fetch) prepareRanges(ctx context.Context) {
+	for {
+		number, ok := f.nextRange(ctx)
+		if !ok {
+			return
+		}
+		if err := f.prepare(ctx, number); err != nil {
+			f.fail(err)
+			return
+		}
+	}
+}
+
+// nextRange waits for a range to prepare. It returns false when ctx has ended.
+func (f *fetch) nextRange(ctx context.Context) (number int64, ok bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for ctx.Err() == nil {
+		if f.plan != nil {
+			for number := range f.plan.toPrepare(f.content.outline.RangeKnown) {
+				return number, true
+			}
+		}
+		f.changed.Wait()
+	}
+	return 0, false
+}
+
+func (f *fetch) prepare(ctx context.Context, number int64) error {
+	chunks, err := f.content.rangeChunks(ctx, number)
+	if err != nil {
+		return fmt.Errorf("list the chunks of range %d: %w", number, err)
+	}
+	need, reused, err := f.takeLocal(ctx, chunks)
+	if err != nil {
+		return err
+	}
+	for _, s := range f.prepared(ctx, number, chunks, need, reused) {
+		f.drop(s, wrongHave("HAVE", fmt.Errorf("range %d has %d chunks", number, len(chunks.Chunks))))
+	}
+	return nil
+}
+
+// prepared gives a range that was looked up to the plan, and returns the sessions with holders that told of it wrongly.
+func (f *fetch) prepared(ctx context.Context, number int64, chunks cafs.RangeChunks, need protocol.Bits, reused int64) []*session {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.result.Reused += reused
+	here := need.Inverted(len(chunks.Chunks))
+	f.news.add(number, here, len(chunks.Chunks))
+	f.awaitEqual(number, chunks, need)
+	if need.Count() > 0 {
+		f.ranges[number] = chunks
+		f.startSearch(ctx)
+	}
+	var wrong []*session
+	for _, h := range f.plan.prepared(number, chunks.Chunks, need) {
+		wrong = append(wrong, f.sessions[h.id])
+	}
+	f.changed.Broadcast()
+	f.refillAll()
+	f.checkComplete()
+	return wrong
+}
+
+// takeLocal finds out which chunks of a range are here, hashes those, unless they can be trusted, and copies them into the
+// output. It returns the others, and how many bytes were here.
+func (f *fetch) takeLocal(ctx context.Context, row cafs.RangeChunks) (need protocol.Bits, reused int64, err error) {
+	have, err := hasChunks(ctx, f.node.store, row.Chunks)
+	if err != nil {
+		return nil, 0, err
+	}
+	need = protocol.NewBits(len(row.Chunks))
+	offset := row.Offset
+	var buf []byte
+	if !f.trusted {
+		buf = make([]byte, cafs.ChunkSizeMax)
+	}
+	for i, info := range row.Chunks {
+		if !f.trusted {
+			if have[i], err = f.takeChunk(ctx, info, offset, have[i], buf); err != nil {
+				return nil, 0, err
+			}
+		}
+		if have[i] {
+			reused += int64(info.Size)
+		} else {
+			need.Set(i)
+		}
+		offset += int64(info.Size)
+	}
+	return need, reused, nil
+}
+
+// takeChunk finds a chunk in the output, where an earlier fetch may have left it, or copies it there from the store, if
+// that seems to have it. It returns false if it must come from elsewhere.
+func (f *fetch) takeChunk(ctx context.Context, info cafs.ChunkInfo, offset int64, stored bool, buf []byte) (bool, error) {
+	if found, err := f.out.reread(ctx, info, offset, buf); found || err != nil {
+		return found, err
+	}
+	if !stored {
+		return false, nil
+	}
+	data, err := f.node.store.Get(ctx, info.Key, buf)
+	if isDamage(err) {
+		f.node.noteDamage(f.link.Root)
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("read chunk %s: %w", info.Key, err)
+	}
+	chunk, err := cafs.VerifyChunk(info, data)
+	if err != nil {
+		f.node.noteDamage(f.link.Root)
+		return false, nil // a copy that went bad is as good as none
+	}
+	return true, f.out.write(ctx, placement{chunk, offset})
+}
+
+// placeAt is a place of a chunk in the content: in which range, as which of how many, and at which offset.
+type placeAt struct {
+	number        int64
+	chunk, chunks int
+	offset        int64
+}
+
+// bits has the chunk alone.
+func (p placeAt) bits() protocol.Bits {
+	bits := protocol.NewBits(p.chunks)
+	bits.Set(p.chunk)
+	return bits
+}
+
+// awaitEqual takes chunks out of need that are being fetched elsewhere in the content already: one wish fills all their
+// places. Callers hold f.mu.
+func (f *fetch) awaitEqual(number int64, row cafs.RangeChunks, need protocol.Bits) {
+	offset := row.Offset
+	for i, info := range row.Chunks {
+		if need.Get(i) {
+			if others, ok := f.awaited[info.Key]; ok {
+				f.awaited[info.Key] = append(others, placeAt{number, i, len(row.Chunks), offset})
+				need.Clear(i)
+			} else {
+				f.awaited[info.Key] = nil
+			}
+		}
+		offset += int64(info.Size)
+	}
+}

@@ -1,0 +1,277 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	manet "github.com/multiformats/go-multiaddr/net"
+
+	"github.com/swarmsync/swarmsync/cafs"
+	"github.com/swarmsync/swarmsync/protocol"
+)
+
+// protectServing keeps connections to receivers from being trimmed.
+const protectServing = service + " serve"
+
+// busyRetry is when a receiver that found no room may ask again.
+const busyRetry = 2 * time.Second
+
+// server answers the sessions that others open.
+type server struct {
+	node    *Node
+	work    sync.WaitGroup
+	holders protocol.Holders
+
+	// mu guards what follows.
+	mu       sync.Mutex
+	unproved int
+	sessions map[*serving]bool
+	perPeer  map[peer.ID]int
+	served   int64 // what the sessions of now had written when it was last looked
+	closed   bool
+}
+
+// serving is a session in which this node is the holder.
+type serving struct {
+	key    protocol.DiscoveryKey
+	peer   peer.ID
+	since  time.Time
+	holder *protocol.Holder // nil until the session is accepted
+	// early is what became known meanwhile.
+	early []protocol.HaveItem
+	end   context.CancelCauseFunc
+}
+
+func newServer(n *Node) *server {
+	return &server{node: n, sessions: make(map[*serving]bool), perPeer: make(map[peer.ID]int)}
+}
+
+// handle is the stream handler of protocol.ID.
+func (s *server) handle(stream network.Stream) {
+	if !s.enter() {
+		_ = stream.ResetWithError(network.StreamRateLimited)
+		return
+	}
+	defer s.work.Done()
+	if err := s.serve(s.node.ctx, stream); err != nil {
+		log.Debugf("session with %s: %v", stream.Conn().RemotePeer(), err)
+		_ = stream.Reset()
+	}
+}
+
+// enter takes a place for a stream without a proof.
+func (s *server) enter() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed || s.unproved >= protocol.UnprovedStreamsMax {
+		return false
+	}
+	s.unproved++
+	s.work.Add(1)
+	return true
+}
+
+// close refuses new streams and waits for the sessions under way; the end of the node's context ends those.
+func (s *server) close() {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	s.work.Wait()
+}
+
+func (s *server) serve(ctx context.Context, stream network.Stream) error {
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	session, c, err := s.accept(ctx, end, stream)
+	s.mu.Lock()
+	s.unproved--
+	s.mu.Unlock()
+	if c != nil {
+		defer c.release()
+	}
+	if session != nil {
+		defer s.leave(session)
+	}
+	if err != nil || session == nil {
+		return err
+	}
+	if f := s.node.fetchOf(c.root); f != nil {
+		f.candidates.tell(tale{teller: session.peer, asks: true})
+	}
+	defer s.node.members.meet(session.key, session.peer, session.holder.SendPeers)()
+	return session.holder.Run(ctx)
+}
+
+// accept answers OPEN; there is no session if it refused. The content is to be released and the session left if they
+// are not nil, also after an error. The session ends with ctx, which end ends.
+func (s *server) accept(ctx context.Context, end context.CancelCauseFunc, stream network.Stream) (*serving, *content, error) {
+	wrapped, err := s.node.wrapStream(stream)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer context.AfterFunc(ctx, func() { _ = stream.Reset() })()
+	if err := stream.SetDeadline(time.Now().Add(s.node.patience.open)); err != nil {
+		return nil, nil, err
+	}
+	var c *content
+	var session *serving
+	remote := stream.Conn().RemotePeer()
+	holder, err := protocol.Accept(wrapped, protocol.HolderConfig{
+		Network: s.node.cfg.Network,
+		Local:   []byte(s.node.ID()),
+		Remote:  []byte(remote),
+		Find: func(key protocol.DiscoveryKey) (protocol.Content, bool) {
+			c = s.node.contentOf(key)
+			return c, c != nil
+		},
+		Admit: func(root cafs.Key) (time.Duration, bool) {
+			session = s.admit(remote, root, end)
+			return busyRetry, session != nil
+		},
+		Holders: &s.holders,
+		Members: func(members []protocol.Member) {
+			if f := s.node.fetchOf(c.root); f != nil {
+				public := manet.IsPublicAddr(stream.Conn().RemoteMultiaddr())
+				f.candidates.tell(tale{teller: remote, public: public, members: members})
+			}
+		},
+	})
+	var refused *protocol.RefusedError
+	if errors.As(err, &refused) {
+		// The answer must reach the other side: no reset after it.
+		return nil, c, stream.Close()
+	}
+	if err != nil {
+		return session, c, err
+	}
+	s.begin(session, holder)
+	return session, c, stream.SetDeadline(time.Time{})
+}
+
+// begin makes a session that was accepted one that can be told something.
+func (s *server) begin(session *serving, holder *protocol.Holder) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	session.holder = holder
+	for _, item := range session.early {
+		session.tellHave([]protocol.HaveItem{item}) // apart, as ranges may be in it more than once
+	}
+	session.early = nil
+}
+
+// receivers returns the peers that have a session about a root in which this node is the holder.
+func (s *server) receivers(key protocol.DiscoveryKey) []peer.ID {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var receivers []peer.ID
+	for session := range s.sessions {
+		if session.key == key {
+			receivers = append(receivers, session.peer)
+		}
+	}
+	return receivers
+}
+
+// tellHave tells receivers of a root what has come.
+func (s *server) tellHave(key protocol.DiscoveryKey, news map[peer.ID][]protocol.HaveItem) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for session := range s.sessions {
+		if items := news[session.peer]; session.key == key && len(items) > 0 {
+			session.tellHave(items)
+		}
+	}
+}
+
+// tellHave tells the receiver, or keeps the news until it can be told. A receiver that takes no news does not take
+// anything else either, and may open another session. Callers hold server.mu.
+func (s *serving) tellHave(items []protocol.HaveItem) {
+	if s.holder == nil {
+		s.early = append(s.early, items...)
+		return
+	}
+	if err := s.holder.SendHave(items); err != nil {
+		s.end(err)
+	}
+}
+
+// admit takes a place for a session, or returns nil.
+func (s *server) admit(remote peer.ID, root cafs.Key, end context.CancelCauseFunc) *serving {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	key := protocol.DiscoveryKeyOf(root)
+	// With the lock held: whoever removes the root after this look finds the session.
+	if !s.node.serves(key) {
+		return nil
+	}
+	if len(s.sessions) >= protocol.SessionsMax || s.perPeer[remote] >= protocol.SessionsPerPeerMax {
+		return nil
+	}
+	session := &serving{key: key, peer: remote, since: time.Now(), end: end}
+	s.sessions[session] = true
+	s.perPeer[remote]++
+	s.node.host.ConnManager().Protect(remote, protectServing)
+	return session
+}
+
+func (s *server) leave(session *serving) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.sessions, session)
+	if s.perPeer[session.peer]--; s.perPeer[session.peer] == 0 {
+		delete(s.perPeer, session.peer)
+		s.node.host.ConnManager().Unprotect(session.peer, protectServing)
+	}
+}
+
+// end ends the sessions about a root that is not served any more.
+func (s *server) end(key protocol.DiscoveryKey, cause error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for session := range s.sessions {
+		if session.key == key {
+			session.end(cause)
+		}
+	}
+}
+
+// quiet reports whether nothing was served since the last call.
+func (s *server) quiet() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	served := int64(0)
+	for session := range s.sessions {
+		if session.holder != nil {
+			_, written := session.holder.Traffic()
+			served += written
+		}
+	}
+	quiet := served == s.served
+	s.served = served
+	return quiet
+}
+
+// transfers returns what is being served.
+func (s *server) transfers() []TransferStatus {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var transfers []TransferStatus
+	for session := range s.sessions {
+		if session.holder == nil {
+			continue // not accepted yet
+		}
+		_, written := session.holder.Traffic()
+		transfers = append(transfers, TransferStatus{
+			Role:  "serve",
+			Key:   session.key.Short(),
+			Since: session.since,
+			Done:  written,
+			Peer:  session.peer,
+		})
+	}
+	return transfers
+}

@@ -1,0 +1,77 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/p2p/net/swarm"
+
+	"github.com/swarmsync/swarmsync/protocol"
+)
+
+// writePiece is the most that a write may take WriteTimeout for: a peer that takes less is not worth its stream.
+const writePiece = 64 << 10
+
+// sessionStream is a libp2p stream as sessions want it: writes fail when they make no progress for
+// protocol.WriteTimeout, Close may be called while others read and write, and it keeps to the node's limits.
+type sessionStream struct {
+	network.Stream
+	up, down *throttle
+
+	closing sync.Once
+	closed  chan struct{}
+}
+
+// wrapStream counts the stream under our service and bounds what goes through it. After an error the stream is reset.
+func (n *Node) wrapStream(stream network.Stream) (*sessionStream, error) {
+	if err := stream.Scope().SetService(service); err != nil {
+		_ = stream.ResetWithError(network.StreamResourceLimitExceeded)
+		return nil, fmt.Errorf("stream limits: %w", err)
+	}
+	return &sessionStream{Stream: stream, up: n.up, down: n.down, closed: make(chan struct{})}, nil
+}
+
+func (s *sessionStream) Write(p []byte) (written int, err error) {
+	most := s.up.piece(writePiece)
+	for {
+		piece := p[written:min(written+most, len(p))]
+		if err := s.up.pass(len(piece), s.closed); err != nil {
+			return written, err
+		}
+		if err := s.SetWriteDeadline(time.Now().Add(protocol.WriteTimeout)); err != nil {
+			return written, err
+		}
+		n, err := s.Stream.Write(piece)
+		written += n
+		if err != nil || written == len(p) {
+			return written, err
+		}
+	}
+}
+
+func (s *sessionStream) Read(p []byte) (int, error) {
+	n, err := s.Stream.Read(p[:min(s.down.piece(len(p)), len(p))])
+	if limited := s.down.pass(n, s.closed); limited != nil && err == nil {
+		err = limited
+	}
+	return n, err
+}
+
+// Close resets the stream: QUIC allows nothing else while a write is under way, and at the end of a session there is
+// nothing left that the other side should wait for.
+func (s *sessionStream) Close() error {
+	s.closing.Do(func() { close(s.closed) })
+	return s.Reset()
+}
+
+// shortDialError reduces what libp2p says of a failed dial, a line per address, to the cause.
+func shortDialError(err error) error {
+	var dial *swarm.DialError
+	if errors.As(err, &dial) && len(dial.DialErrors) > 0 {
+		return fmt.Errorf("%s: %w", dial.DialErrors[0].Address, dial.DialErrors[0].Cause)
+	}
+	return err
+}
