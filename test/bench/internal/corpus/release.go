@@ -1,0 +1,103 @@
+package corpus
+
+import (
+	"archive/tar"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// GoSource returns the directory of the Go toolchain's own source.
+func GoSource(ctx context.Context) (string, error) {
+	root, err := exec.CommandContext(ctx, "go", "env", "GOROOT").Output()
+	if err != nil {
+		return "", fmt.Errorf("go env GOROOT: %w", err)
+	}
+	return filepath.Join(strings.TrimSpace(string(root)), "src"), nil
+}
+
+// Module returns the directory of a published version of a Go module, from the module cache or through the proxy.
+// scratch is a directory outside of any module.
+func Module(ctx context.Context, scratch, module string) (string, error) {
+	command := exec.CommandContext(ctx, "go", "mod", "download", "-json", module)
+	command.Dir = scratch
+	command.Env = append(os.Environ(), "GOWORK=off", "GO111MODULE=on")
+	output, err := command.Output()
+	var download struct{ Dir, Error string }
+	if errJSON := json.Unmarshal(output, &download); errJSON != nil {
+		return "", fmt.Errorf("go mod download %s: %w", module, errors.Join(err, errJSON))
+	}
+	if err != nil || download.Error != "" {
+		return "", fmt.Errorf("go mod download %s: %s: %w", module, download.Error, err)
+	}
+	return download.Dir, nil
+}
+
+// Tar packs the files below dir into one archive whose bytes depend on their names and contents alone.
+func Tar(dir, path string) error {
+	return create(path, func(w io.Writer) error {
+		archive := tar.NewWriter(w)
+		source := os.DirFS(dir)
+		err := fs.WalkDir(source, ".", func(name string, entry fs.DirEntry, err error) error {
+			if err != nil || !entry.Type().IsRegular() {
+				return err
+			}
+			return pack(archive, source, name)
+		})
+		return errors.Join(err, archive.Close())
+	})
+}
+
+func pack(archive *tar.Writer, source fs.FS, name string) error {
+	content, err := fs.ReadFile(source, name)
+	if err != nil {
+		return err
+	}
+	header := &tar.Header{Name: name, Mode: 0o644, Size: int64(len(content)), Format: tar.FormatPAX}
+	if err := archive.WriteHeader(header); err != nil {
+		return err
+	}
+	_, err = archive.Write(content)
+	return err
+}
+
+// CopyTree copies the regular files of a tree.
+func CopyTree(from, to string) error {
+	return filepath.WalkDir(from, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		relative, err := filepath.Rel(from, path)
+		if err != nil {
+			return err
+		}
+		target := filepath.Join(to, relative)
+		switch {
+		case entry.IsDir():
+			return os.MkdirAll(target, 0o755)
+		case entry.Type().IsRegular():
+			return CopyFile(path, target)
+		}
+		return nil
+	})
+}
+
+// CopyFile copies a file.
+func CopyFile(from, to string) error {
+	file, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = file.Close() }() // read only
+	return create(to, func(w io.Writer) error {
+		_, err := io.Copy(w, file)
+		return err
+	})
+}
