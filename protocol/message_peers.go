@@ -1,6 +1,7 @@
 package protocol
 
 import (
+	"bytes"
 	"fmt"
 	"time"
 )
@@ -56,9 +57,10 @@ func checkMembers(members []Member) error {
 	return nil
 }
 
-// decodePeersWithin decodes a PEERS that came from a side that is held to a budget of members.
+// decodePeersWithin decodes a PEERS that came from a side that is held to a budget of members. What it returns is a copy:
+// members are looked at after the frame's buffer has gone to the next one.
 func decodePeersWithin(allowed *budget, body []byte) (peersBody, error) {
-	m, err := decodePeers(body)
+	m, err := decodePeers(bytes.Clone(body))
 	if err != nil {
 		return m, violation(framePeers, RuleMalformed, "%w", err)
 	}

@@ -330,7 +330,7 @@ func (r *Receiver) Traffic() (read, written int64) { return r.stream.traffic() }
 func (r *Receiver) Wait() { r.in.wait() }
 
 // Next waits for the next message. The byte slices in it point into buf if its capacity is at least FrameBodyMax; else
-// into new memory where buf is too small. The caller owns them.
+// into new memory where buf is too small. The caller owns them. Members never point into buf.
 //
 // The error is io.EOF when the holder ended the session between two frames, and a *ViolationError if it broke the
 // protocol. After an error the session is of no use any more.
