@@ -104,17 +104,29 @@ func (d *Discovery) routingTableSize() int {
 }
 
 // watchTable notices when the routing table grows or shrinks. When it becomes empty whoever kept this node's records
-// is gone, so that they are announced again to whoever comes.
+// is gone, so that they are announced again to whoever comes. As long as it is empty the known peers are tried again:
+// a peer that was too busy to answer once is not asked again by the DHT itself for minutes.
 func (d *Discovery) watchTable(ctx context.Context) {
 	tick := time.NewTicker(tablePoll)
 	defer tick.Stop()
+	var again time.Time
+	tries := 0
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
-			if d.noteTableSize(d.routingTableSize()) {
+		case now := <-tick.C:
+			size := d.routingTableSize()
+			if d.noteTableSize(size) {
 				d.changed.notify()
+			}
+			switch {
+			case size > 0:
+				tries, again = 0, time.Time{}
+			case len(d.knownPeers()) > 0 && !now.Before(again):
+				tries++
+				again = now.Add(backoff(tries, bootstrapRetryMin, bootstrapRetryMax))
+				_ = d.dht.Bootstrap(ctx) // it returns at once and dials a few of knownPeers
 			}
 		}
 	}

@@ -6,10 +6,14 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/libp2p/go-libp2p"
+	"github.com/libp2p/go-libp2p/core/connmgr"
+	"github.com/libp2p/go-libp2p/core/control"
 	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/p2p/discovery/mdns"
 	"github.com/libp2p/go-libp2p/p2p/net/swarm"
@@ -68,7 +72,7 @@ func (s *wireService) Close() error {
 }
 
 // newNeighbour returns a host that listens on loopback, but whose address looks like one of a local network.
-func newNeighbour(t *testing.T) host.Host {
+func newNeighbour(t *testing.T, options ...libp2p.Option) host.Host {
 	t.Helper()
 	dns, err := madns.NewResolver(madns.WithDefaultResolver(&madns.MockResolver{
 		IP: map[string][]net.IPAddr{"neighbour.local": {{IP: net.IPv4(127, 0, 0, 1)}}},
@@ -76,7 +80,7 @@ func newNeighbour(t *testing.T) host.Host {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return newHost(t,
+	return newHost(t, append(options,
 		libp2p.MultiaddrResolver(swarm.ResolverFromMaDNS{Resolver: dns}),
 		libp2p.AddrsFactory(func(addrs []ma.Multiaddr) []ma.Multiaddr {
 			var told []ma.Multiaddr
@@ -84,7 +88,40 @@ func newNeighbour(t *testing.T) host.Host {
 				told = append(told, ma.StringCast(strings.Replace(addr.String(), "/ip4/127.0.0.1/", "/dns4/neighbour.local/", 1)))
 			}
 			return told
-		}))
+		}))...)
+}
+
+// firstDialFails lets no dial through before the second.
+type firstDialFails struct {
+	connmgr.ConnectionGater
+	dials atomic.Int32
+}
+
+func (f *firstDialFails) InterceptPeerDial(peer.ID) bool               { return f.dials.Add(1) > 1 }
+func (f *firstDialFails) InterceptAddrDial(peer.ID, ma.Multiaddr) bool { return true }
+func (f *firstDialFails) InterceptAccept(network.ConnMultiaddrs) bool  { return true }
+func (f *firstDialFails) InterceptUpgraded(network.Conn) (bool, control.DisconnectReason) {
+	return true, 0
+}
+
+func (f *firstDialFails) InterceptSecured(network.Direction, peer.ID, network.ConnMultiaddrs) bool {
+	return true
+}
+
+// The DHT dials a neighbour once, and then not for minutes: one that was too busy just then was no way into the network.
+func TestNeighbourThatAnswersOnlyTheSecondTime(t *testing.T) {
+	t.Parallel()
+	var lan, quiet wire
+	neighbour := start(t, newNeighbour(t), func(cfg *discovery.Config) { cfg.SetMDNS(quiet.service) })
+	var found mdns.Notifee
+	seeker := start(t, newNeighbour(t, libp2p.ConnectionGater(&firstDialFails{})), func(cfg *discovery.Config) {
+		cfg.SetMDNS(func(h host.Host, name string, notifee mdns.Notifee) mdns.Service {
+			found = notifee
+			return lan.service(h, name, notifee)
+		})
+	})
+	found.HandlePeerFound(neighbour.info())
+	eventually(t, "the neighbour is in the routing table", func() bool { return seeker.Status().TableSize == 1 })
 }
 
 func TestNeighboursFindEachOther(t *testing.T) {

@@ -23,6 +23,9 @@ const (
 	redialMin = time.Second
 	redialMax = 5 * time.Minute
 
+	bootstrapRetryMin = 2 * time.Second
+	bootstrapRetryMax = time.Minute
+
 	lookupRetryMin = 250 * time.Millisecond
 	lookupRetryMax = time.Minute
 )
