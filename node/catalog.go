@@ -49,16 +49,22 @@ func (n *Node) complete(ctx context.Context, root cafs.Key, place string) error 
 // noteDamage notes that something of a root could not be read: a root that the catalog calls complete is so no longer.
 // Then the next fetch of it looks for what is missing, and readers that would fail are told before they begin.
 func (n *Node) noteDamage(root cafs.Key) {
+	n.noteIncomplete(root, "a part of it is damaged or its file has changed; a fetch of it gets that part again")
+	n.suspect(root)
+}
+
+// noteIncomplete is noteDamage for any reason.
+func (n *Node) noteIncomplete(root cafs.Key, why string) {
 	n.catalog.Lock()
 	defer n.catalog.Unlock()
 	info, err := n.store.Root(n.ctx, root)
 	if err == nil && info.Complete {
 		info.Complete = false
-		log.Warnf("a part of root %s is damaged; the next fetch of it gets that part again", root.Short())
+		log.Warnf("root %s is not complete any more: %s", root.Short(), why)
 		err = n.store.PutRoot(n.ctx, info)
 	}
 	if err != nil && !errors.Is(err, cafs.ErrNotFound) {
-		log.Warnf("note that root %s is damaged: %v", root.Short(), err) // it is noticed again
+		log.Warnf("note that root %s is not complete: %v", root.Short(), err) // it is noticed again
 	}
 }
 

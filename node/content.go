@@ -106,7 +106,7 @@ func (c *content) Have() (items []protocol.HaveItem, complete bool) {
 	if err != nil {
 		return nil, false
 	}
-	if c.node.offersAll(c.node.ctx, info) {
+	if c.node.stillComplete(c.node.ctx, info) {
 		return nil, true
 	}
 	if f := c.node.fetchOf(c.root); f != nil {
@@ -124,16 +124,19 @@ func (c *content) lookUpHave() (items []protocol.HaveItem) {
 		return nil
 	}
 	for number := range c.outline.RangesMax() {
-		have, chunks, err := c.haveRange(ctx, number)
-		switch {
-		case err != nil || have.Count() == 0:
-		case have.Count() == chunks:
-			items = append(items, protocol.HaveItem{First: number, Count: 1, Op: protocol.HaveAll})
-		default:
-			items = append(items, protocol.HaveItem{First: number, Count: 1, Op: protocol.HaveAdd, Bits: have})
+		if have, chunks, err := c.haveRange(ctx, number); err == nil && have.Count() > 0 {
+			items = append(items, haveItem(number, have, chunks))
 		}
 	}
 	return items
+}
+
+// haveItem tells which of a range's chunks are here: one or more.
+func haveItem(number int64, have protocol.Bits, chunks int) protocol.HaveItem {
+	if have.Count() == chunks {
+		return protocol.HaveItem{First: number, Count: 1, Op: protocol.HaveAll}
+	}
+	return protocol.HaveItem{First: number, Count: 1, Op: protocol.HaveAdd, Bits: have}
 }
 
 // rangeChunks lists the chunks of a range. A page that was here and is not any more is damage: the outline, which knows

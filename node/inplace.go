@@ -21,17 +21,6 @@ func (n *Node) stillComplete(ctx context.Context, info cafs.RootInfo) bool {
 	return volume.Root == info.Root && unchanged(volume)
 }
 
-// offersAll reports whether a root that was complete is offered as such to others. A file that looks changed may have its
-// bytes all the same, after a chmod or with one more hard link; each is hashed before it is sent, so the worst is to say
-// of a chunk that it is missing.
-func (n *Node) offersAll(ctx context.Context, info cafs.RootInfo) bool {
-	if !info.Complete {
-		return false
-	}
-	volume, known := n.volumeAt(ctx, info.Place)
-	return !known || volume.Root == info.Root && volume.State != cafs.VolumeMissing
-}
-
 // volumeAt returns the volume that the store has at path, if it has one.
 func (n *Node) volumeAt(ctx context.Context, path string) (volume cafs.VolumeInfo, known bool) {
 	referrer, ok := n.store.(cafs.Referrer)

@@ -81,6 +81,9 @@ type Node struct {
 	// members are the peers that had a session with this node lately, by root.
 	members members
 
+	// suspects are roots whose files may have changed.
+	suspects chan cafs.Key
+
 	// catalog is held while an entry of the catalog is read and written back, so that no change is lost.
 	catalog sync.Mutex
 
@@ -125,6 +128,7 @@ func New(ctx context.Context, cfg Config) (*Node, error) {
 		roots:    make(map[protocol.DiscoveryKey]served),
 		contents: make(map[cafs.Key]*content),
 		fetches:  make(map[cafs.Key]*fetch),
+		suspects: make(chan cafs.Key, suspectsMax),
 	}
 	n.ctx, n.close = context.WithCancel(context.Background())
 	if err := n.start(ctx); err != nil {
@@ -171,6 +175,7 @@ func (n *Node) start(ctx context.Context) error {
 	n.host.SetStreamHandler(protocol.ID, n.server.handle)
 	if referrer, ok := n.store.(cafs.Referrer); ok {
 		n.work.Go(func() { n.settle(n.ctx, referrer) })
+		n.work.Go(func() { n.tendFiles(n.ctx, referrer) })
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -37,6 +38,7 @@ type server struct {
 
 // serving is a session in which this node is the holder.
 type serving struct {
+	root   cafs.Key
 	key    protocol.DiscoveryKey
 	peer   peer.ID
 	since  time.Time
@@ -176,6 +178,19 @@ func (s *server) receivers(key protocol.DiscoveryKey) []peer.ID {
 	return receivers
 }
 
+// roots returns the roots that others have a session about.
+func (s *server) roots() []cafs.Key {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var roots []cafs.Key
+	for session := range s.sessions {
+		if !slices.Contains(roots, session.root) {
+			roots = append(roots, session.root)
+		}
+	}
+	return roots
+}
+
 // tellHave tells receivers of a root what has come.
 func (s *server) tellHave(key protocol.DiscoveryKey, news map[peer.ID][]protocol.HaveItem) {
 	s.mu.Lock()
@@ -211,7 +226,7 @@ func (s *server) admit(remote peer.ID, root cafs.Key, end context.CancelCauseFun
 	if len(s.sessions) >= protocol.SessionsMax || s.perPeer[remote] >= protocol.SessionsPerPeerMax {
 		return nil
 	}
-	session := &serving{key: key, peer: remote, since: time.Now(), end: end}
+	session := &serving{root: root, key: key, peer: remote, since: time.Now(), end: end}
 	s.sessions[session] = true
 	s.perPeer[remote]++
 	s.node.host.ConnManager().Protect(remote, protectServing)

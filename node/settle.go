@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/swarmsync/swarmsync/cafs"
+	"github.com/swarmsync/swarmsync/protocol"
 )
 
 // settleInterval is how often a node looks for files to hash once more, and how long it must have had nothing else to do.
@@ -78,27 +79,18 @@ func (n *Node) settleVolume(ctx context.Context, referrer cafs.Referrer, known c
 		return err
 	}
 	defer func() { err = errors.Join(err, volume.Close()) }()
-	buf := make([]byte, cafs.ChunkSizeMax)
-	for number := range c.outline.RangesMax() {
+	err = n.hashFile(ctx, c, volume, func(number int64, row cafs.RangeChunks, good protocol.Bits) error {
 		if !n.idle() {
 			return errUnsettled
 		}
-		row, err := c.rangeChunks(ctx, number)
-		if err != nil {
-			return err
+		if good.Count() < len(row.Chunks) {
+			n.noteDamage(known.Root)
+			return fmt.Errorf("range %d: %w", number, cafs.ErrCorrupt)
 		}
-		offset := row.Offset
-		for _, chunk := range row.Chunks {
-			data := buf[:chunk.Size]
-			if _, err := volume.ReadAt(data, offset); err != nil {
-				return fmt.Errorf("read at %d: %w", offset, err)
-			}
-			if _, err := cafs.VerifyChunk(chunk, data); err != nil {
-				n.noteDamage(known.Root)
-				return fmt.Errorf("at %d: %w", offset, err)
-			}
-			offset += int64(chunk.Size)
-		}
+		return nil
+	})
+	if err != nil {
+		return err
 	}
 	if err := volume.Seal(ctx, known.Path, known.Root); err != nil {
 		return err
