@@ -74,8 +74,8 @@ type Catalog interface {
 //
 // A file is added like this: if Volume says that it is VolumeFresh and names a root, that is the one. Else OpenVolume;
 // read and hash the file through the volume, and Refer; Seal; put the root; Close. A file is written like this:
-// OpenVolume with Written; write verified chunks into it, and Refer; Sync the volume; rename the file; Seal with its new
-// path; put the root; Close.
+// OpenVolume with Written; write verified chunks into it, and Refer; PrepareSeal with its new path; rename the file; Seal;
+// put the root; Close.
 type Referrer interface {
 	// OpenVolume makes a volume of the regular file at path, which is absolute and clean and has at most 32,768 bytes; it
 	// follows no symbolic link in the place of the file. If the file is a volume already, and as it was when it was
@@ -89,6 +89,9 @@ type Referrer interface {
 	// Volumes enumerates the volumes in the order of their paths, as they were when the enumeration began, with a look at
 	// each file. It stops after the first error. The loop may use the store, but must not close it.
 	Volumes(ctx context.Context) iter.Seq2[VolumeInfo, error]
+
+	// HasElsewhere is Has as if there were no volumes at path.
+	HasElsewhere(ctx context.Context, path string, keys []Key) (have []bool, err error)
 
 	// RemoveVolume forgets the volumes at path with all that they refer to, and returns when that survives a power cut. The
 	// file is not touched. The error wraps ErrNotFound if there is none.
@@ -118,6 +121,11 @@ type Volume interface {
 	// Sync is the Sync of the store, and fails as well if the bytes of this volume could not be synced, now or before: then
 	// the volume is forgotten, and none of its calls but Close succeeds any more.
 	Sync(ctx context.Context) error
+
+	// PrepareSeal begins with a Sync, and notes that the file, which is Written and has the content of root, is about to be
+	// renamed to path. If the process ends before the Seal that is to come next, then Seal happens when the store is opened,
+	// provided that the file is at path by then.
+	PrepareSeal(ctx context.Context, path string, root Key) error
 
 	// Seal says that all of the file was referred to, that it is at path now, and that it has the content of root. From
 	// here on it is compared with what it is at this moment, and other volumes at path are forgotten. The error wraps

@@ -138,7 +138,10 @@ func (n *Node) rootStatus(ctx context.Context, info cafs.RootInfo) (RootStatus, 
 		return status, nil
 	}
 	status.Complete = false
-	if volume, known := n.volumeAt(ctx, info.Place); known && !unchanged(volume) {
+	switch volume, known := n.volumeAt(ctx, info.Place); {
+	case known && volume.Root != info.Root && volume.Root != (cafs.Key{}):
+		status.State = "superseded by " + volume.Root.Short()
+	case known && !unchanged(volume):
 		status.State = volume.State.String()
 	}
 	c, err := n.openContent(ctx, info.Root, info.Record)

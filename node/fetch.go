@@ -45,6 +45,7 @@ type fetch struct {
 	key        protocol.DiscoveryKey
 	opts       FetchOptions
 	outPath    string
+	standing   string // an Output that is complete already
 	started    time.Time
 	candidates *candidates
 	trusted    bool // what the store says it has need not be read; set before there is a plan
@@ -84,10 +85,14 @@ type fetch struct {
 
 // FetchOptions says how to fetch. The zero value fetches into the store only.
 type FetchOptions struct {
-	// Output is the path of the file to write; it appears there when it is complete and verified. Empty: none.
+	// Output is the path of the file to write; it appears there when it is complete and verified. If it is there already,
+	// and unchanged since the same root was written or added there, nothing is to be done. Empty: none.
 	Output string
 	// Force allows an existing Output to be replaced.
 	Force bool
+	// KeepOld copies to the store, before an Output is replaced that another root is served from, what of that root is
+	// nowhere else: the root stays complete.
+	KeepOld bool
 	// Wait is how long to look for a holder while there is none; 0 means DefaultWait.
 	Wait time.Duration
 	// Events receives events; nil for none. While it runs the fetch does not look at the clock, and may wait for it in
@@ -140,12 +145,16 @@ func (n *Node) Fetch(ctx context.Context, link Link, opts FetchOptions) (Result,
 func (f *fetch) run(ctx context.Context) error {
 	if f.opts.Output != "" {
 		path, err := checkOutput(f.opts.Output, f.opts.Force)
-		if err != nil {
+		switch {
+		case errors.Is(err, ErrExists) && f.node.standsAt(ctx, f.link.Root, path):
+			f.standing = path
+		case err != nil:
 			return err
+		default:
+			f.outPath = path
+			f.noteReplaced(ctx, path)
 		}
-		f.outPath = path
 	}
-	f.noteReplaced(ctx, f.outPath)
 	ctx, f.stop = context.WithCancelCause(ctx)
 	defer f.stop(nil)
 	release, err := f.node.beginFetch(ctx, f)
@@ -369,11 +378,19 @@ func (f *fetch) finish(ctx context.Context) error {
 	if err := f.node.store.Sync(ctx); err != nil {
 		return fmt.Errorf("sync the store: %w", err)
 	}
+	f.result.Output = f.standing
 	if f.out != nil {
+		after, err := f.replaceOld(ctx)
+		if err != nil {
+			return err
+		}
 		if err := f.out.publish(ctx, f.link.Root); err != nil {
 			return err
 		}
 		f.result.Output = f.outPath
+		if err := after(); err != nil {
+			return err
+		}
 	}
 	if err := f.node.complete(ctx, f.link.Root, f.result.Output); err != nil {
 		return err

@@ -3,7 +3,6 @@ package node
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"github.com/swarmsync/swarmsync/cafs"
 )
@@ -39,15 +38,8 @@ func unchanged(volume cafs.VolumeInfo) bool {
 	return volume.State == cafs.VolumeFresh || volume.State == cafs.VolumeRacy
 }
 
-// noteReplaced tells the user what becomes incomplete when the output takes the place of a file that another root is
-// served from.
-func (f *fetch) noteReplaced(ctx context.Context, path string) {
-	volume, known := f.node.volumeAt(ctx, path)
-	if !known || volume.Root == f.link.Root {
-		return
-	}
-	f.events.now(Event{
-		Kind:    EventNote,
-		Message: fmt.Sprintf("root %.8s… is served from %s: what of it is nowhere else will be gone", volume.Root, path),
-	})
+// standsAt reports whether the file at path is known to have the content of a root, unchanged.
+func (n *Node) standsAt(ctx context.Context, root cafs.Key, path string) bool {
+	volume, known := n.volumeAt(ctx, path)
+	return known && volume.Root == root && unchanged(volume)
 }

@@ -163,11 +163,18 @@ func (n *Node) start(ctx context.Context) error {
 			return err
 		}
 	}
+	partial := make(map[cafs.Key]bool)
 	for info, err := range n.store.Roots(ctx) {
 		if err != nil {
 			return fmt.Errorf("read the catalog: %w", err)
 		}
 		n.serve(info)
+		if !info.Complete {
+			partial[info.Root] = true
+		}
+	}
+	if err := n.finishReplacing(ctx, partial); err != nil {
+		return fmt.Errorf("complete what was interrupted: %w", err)
 	}
 	if n.server == nil {
 		return nil

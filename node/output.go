@@ -39,7 +39,7 @@ type placement struct {
 }
 
 // checkOutput refuses early what would fail at the end: an output that is there already, or a place that can't be
-// written. It returns the absolute path.
+// written. It returns the absolute path, also with ErrExists.
 func checkOutput(path string, force bool) (string, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -55,11 +55,11 @@ func checkOutput(path string, force bool) (string, error) {
 	case err != nil:
 		return "", fmt.Errorf("output: %w", err)
 	case info.IsDir():
-		return "", fmt.Errorf("output %s is a directory: %w", path, ErrExists)
+		return path, fmt.Errorf("output %s is a directory: %w", path, ErrExists)
 	case !force:
-		return "", fmt.Errorf("output %s: %w", path, ErrExists)
+		return path, fmt.Errorf("output %s: %w", path, ErrExists)
 	case !info.Mode().IsRegular():
-		return "", fmt.Errorf("output %s is not a regular file: %w", path, ErrExists)
+		return path, fmt.Errorf("output %s is not a regular file: %w", path, ErrExists)
 	}
 	return path, nil
 }
@@ -211,7 +211,7 @@ func (o *output) startWriteback(row cafs.RangeChunks) {
 // publish gives the complete file its final name. When it returns nil the file survives a power cut there, and what it
 // keeps does after the next sync of the store.
 func (o *output) publish(ctx context.Context, root cafs.Key) error {
-	if err := o.sync(ctx); err != nil {
+	if err := o.sync(ctx, root); err != nil {
 		return fmt.Errorf("write output %s: %w", o.path, err)
 	}
 	if err := o.end(o.rename); err != nil {
@@ -226,9 +226,9 @@ func (o *output) publish(ctx context.Context, root cafs.Key) error {
 	return nil
 }
 
-func (o *output) sync(ctx context.Context) error {
+func (o *output) sync(ctx context.Context, root cafs.Key) error {
 	if o.volume != nil {
-		return o.volume.Sync(ctx)
+		return o.volume.PrepareSeal(ctx, o.path, root)
 	}
 	return o.file.Sync()
 }

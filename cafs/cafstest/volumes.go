@@ -33,6 +33,7 @@ func runReferrer(t *testing.T, maker Maker) {
 		{"VolumeChangedWhileRead", testVolumeChangedWhileRead},
 		{"VolumeWritten", testVolumeWritten},
 		{"VolumeAndPut", testVolumeAndPut},
+		{"VolumeElsewhere", testVolumeElsewhere},
 		{"VolumeReplaced", testVolumeReplaced},
 		{"Volumes", testVolumes},
 		{"VolumeCanceled", testVolumeCanceled},
@@ -335,7 +336,11 @@ func testVolumeWritten(t *testing.T, store referrer) {
 			}
 		}
 	}
-	if err := errors.Join(out.Close(), v.Sync(t.Context()), os.Rename(partial, final)); err != nil {
+	if err := errors.Join(out.Close(), v.PrepareSeal(t.Context(), final, Root(1).Root)); err != nil {
+		t.Fatal(err)
+	}
+	checkVolume(t, store, partial, cafs.Key{}, cafs.VolumeRacy)
+	if err := os.Rename(partial, final); err != nil {
 		t.Fatal(err)
 	}
 	if n := checkNoOther(t, store, file.chunks); n != len(file.chunks) {
@@ -381,6 +386,28 @@ func testVolumeAndPut(t *testing.T, store referrer) {
 	mustPut(t, store, file.chunks[6:]...)
 	if n := checkNoOther(t, store, file.chunks); n != len(file.chunks) {
 		t.Errorf("got %d of %d chunks that were put", n, len(file.chunks))
+	}
+}
+
+// testVolumeElsewhere asks what is left without the volumes at a path.
+func testVolumeElsewhere(t *testing.T, store referrer) {
+	file, twin := newVolumeFile(t, 0), newVolumeFile(t, 8) // two chunks are in both
+	mustAdd(t, store, file, Root(1).Root)
+	mustAdd(t, store, twin, Root(2).Root)
+	mustPut(t, store, file.chunks[:3]...)
+	want := []bool{true, true, true, false, false, false, false, false, true, true, false}
+	keys := make([]cafs.Key, 0, len(want))
+	for _, chunk := range file.chunks {
+		keys = append(keys, chunk.Key())
+	}
+	keys = append(keys, Chunk(1000, 10).Key())
+	have, err := store.HasElsewhere(t.Context(), file.path, keys)
+	if err != nil || !slices.Equal(have, want) {
+		t.Errorf("has elsewhere %v, %v, want %v", have, err, want)
+	}
+	have, err = store.HasElsewhere(t.Context(), file.path+"-none", keys)
+	if all, errHas := store.Has(t.Context(), keys); err != nil || errHas != nil || !slices.Equal(have, all) {
+		t.Errorf("has elsewhere than where nothing is %v, %v, want what Has says: %v, %v", have, err, all, errHas)
 	}
 }
 
@@ -480,7 +507,9 @@ func checkVolumeCalls(t *testing.T, ctx context.Context, store referrer, v cafs.
 	check("refer", v.Refer(ctx, file.refs...))
 	check("sync", v.Sync(ctx))
 	check("seal", v.Seal(ctx, file.path, Root(1).Root))
-	_, err := store.OpenVolume(ctx, file.path, cafs.VolumeOptions{})
+	_, err := store.HasElsewhere(ctx, file.path, []cafs.Key{file.chunks[0].Key()})
+	check("has elsewhere", err)
+	_, err = store.OpenVolume(ctx, file.path, cafs.VolumeOptions{})
 	check("open volume", err)
 	_, err = store.Volume(ctx, file.path)
 	check("volume", err)

@@ -60,8 +60,10 @@ type fileVolume struct {
 	checked time.Time
 	intact  bool
 
-	// unsynced, guarded by appender.mu, tells that there may be bytes of a writer to be synced.
+	// What follows is guarded by appender.mu. unsynced tells that there may be bytes of a writer to be synced, and moving,
+	// if it has a path, what the volume is to be when its file was renamed.
 	unsynced bool
+	moving   fileInfo
 }
 
 // written reports whether the identity of the file changes by what the store's own user does.

@@ -183,6 +183,7 @@ func (s *Store) recover() error {
 	for id, info := range volumes.files {
 		s.files.load(id, info)
 	}
+	s.append.finishSeal()
 	known, next := volumes.packs, volumes.next
 	ids := make([]uint64, 0, len(sizes))
 	for id := range sizes {

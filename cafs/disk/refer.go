@@ -128,6 +128,42 @@ func (a *appender) withFile(old []location, loc location) []location {
 	return list[:min(len(list), locationsMax)]
 }
 
+// prepareSeal makes the entry of a volume in the index, from the next commit to the seal, that of a file that was renamed.
+func (a *appender) prepareSeal(v *fileVolume, moving fileInfo) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if _, err := a.takes(v); err != nil {
+		return err
+	}
+	v.moving = moving
+	a.touch(v)
+	return nil
+}
+
+// finishSeal seals the volumes whose files were renamed when the process ended before it came to that. Those whose files
+// were not renamed end: what is in a file of a temporary name is found by hashing.
+func (a *appender) finishSeal() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.files.mu.Lock()
+	defer a.files.mu.Unlock()
+	for _, v := range a.files.volumes {
+		if v.info.identity.ctime != ctimeUnknown {
+			continue
+		}
+		found, err := a.files.files.identity(v.info.path)
+		renamed := v.info.identity
+		renamed.ctime = found.ctime
+		if err != nil || found != renamed {
+			a.endVolumeLocked(v, errVolumeRemoved)
+			continue
+		}
+		info := v.info
+		info.identity = found
+		a.sealLocked(v, info)
+	}
+}
+
 // seal gives a volume its final place and content, and ends the others at that place.
 func (a *appender) seal(v *fileVolume, info fileInfo) error {
 	a.mu.Lock()
@@ -137,14 +173,20 @@ func (a *appender) seal(v *fileVolume, info fileInfo) error {
 	}
 	a.files.mu.Lock()
 	defer a.files.mu.Unlock()
+	a.sealLocked(v, info)
+	return nil
+}
+
+// sealLocked is seal for callers that hold a.mu and a.files.mu.
+func (a *appender) sealLocked(v *fileVolume, info fileInfo) {
 	for _, other := range a.files.paths[info.path] {
 		if other != v {
 			a.endVolumeLocked(other, errVolumeReplaced)
 		}
 	}
 	a.files.replaceLocked(v, info)
+	v.moving = fileInfo{}
 	a.touch(v)
-	return nil
 }
 
 // replaceLocked changes what is known of a volume.
@@ -201,6 +243,10 @@ func (a *appender) closeVolume(handle *volume) {
 	v.users--
 	if handle.written {
 		v.writer = nil
+		if v.moving.path != "" && v.ended == nil { // it was not renamed after all
+			v.moving = fileInfo{}
+			a.touch(v)
+		}
 	}
 	if _, touched := a.touched[v]; v.users == 0 && v.ended == nil && !touched && !v.stored {
 		a.files.endLocked(v, errVolumeRemoved)
@@ -218,6 +264,9 @@ func (a *appender) cutVolumes(part *unsyncedPart) {
 	part.commit.files = make(map[uint64]fileInfo, len(a.touched))
 	for v := range a.touched {
 		info, writer := a.files.refresh(v)
+		if v.moving.path != "" {
+			info = v.moving
+		}
 		part.commit.files[v.id] = info
 		if v.unsynced && writer != nil {
 			part.files = append(part.files, unsyncedFile{v, writer})

@@ -133,13 +133,20 @@ func (s *Store) forget(key cafs.Key, loc location, reason error) error {
 // Has implements cafs.Getter. A chunk that is in files of the user's only is there if one of them is, by device, inode,
 // size and times, as it was when it was hashed. A look at a file serves for 1 s.
 func (s *Store) Has(ctx context.Context, keys []cafs.Key) ([]bool, error) {
+	return s.has(ctx, keys, func(uint64) bool { return false })
+}
+
+// has is Has without the volumes that are passed over.
+func (s *Store) has(ctx context.Context, keys []cafs.Key, passOver func(volume uint64) bool) ([]bool, error) {
 	if err := s.begin(ctx); err != nil {
 		return nil, err
 	}
 	defer s.end()
 	have := make([]bool, len(keys))
 	now := s.files.now()
-	usable := func(loc location) bool { return s.packs.usable(loc) || s.files.usable(loc.volume, now) }
+	usable := func(loc location) bool {
+		return s.packs.usable(loc) || !passOver(loc.volume) && s.files.usable(loc.volume, now)
+	}
 	err := s.index.visit(ctx, keys, func(i int, locations []location) {
 		have[i] = slices.ContainsFunc(locations, usable)
 	})

@@ -3,6 +3,7 @@ package disk
 import (
 	"errors"
 	"io"
+	"math"
 	"os"
 
 	"github.com/swarmsync/swarmsync/internal/durable"
@@ -15,6 +16,9 @@ type identity struct {
 	size          int64
 	mtime, ctime  int64 // nanoseconds since 1970
 }
+
+// ctimeUnknown stands in the entry of a file that is about to be renamed, which changes its ctime.
+const ctimeUnknown = math.MinInt64
 
 // errNotRegular: there is something, but no regular file: a directory, link, pipe or device.
 var errNotRegular = errors.New("not a regular file")

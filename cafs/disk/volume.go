@@ -111,17 +111,48 @@ func (v *volume) Sync(ctx context.Context) error {
 	return v.store.files.ended(v.volume)
 }
 
+// PrepareSeal implements cafs.Volume.
+func (v *volume) PrepareSeal(ctx context.Context, path string, root cafs.Key) error {
+	if !v.written {
+		return fmt.Errorf("prepare to seal volume %s: it is not Written", path)
+	}
+	if err := checkSeal(path, root); err != nil {
+		return err
+	}
+	if err := v.Sync(ctx); err != nil {
+		return err
+	}
+	now, err := v.file.identity()
+	if err != nil {
+		return fmt.Errorf("prepare to seal volume %s: %w", path, err)
+	}
+	now.ctime = ctimeUnknown
+	// Without a time of hashing the file is hashed at each read until it is sealed anew.
+	if err := v.store.append.prepareSeal(v.volume, fileInfo{identity: now, root: root, path: path}); err != nil {
+		return fmt.Errorf("prepare to seal volume %s: %w", path, err)
+	}
+	return v.Sync(ctx)
+}
+
+// checkSeal refuses what no volume can be sealed as.
+func checkSeal(path string, root cafs.Key) error {
+	if err := checkVolumePath(path); err != nil {
+		return err
+	}
+	if root == (cafs.Key{}) {
+		return fmt.Errorf("seal volume %s: the root is the zero key", path)
+	}
+	return nil
+}
+
 // Seal implements cafs.Volume.
 func (v *volume) Seal(ctx context.Context, path string, root cafs.Key) error {
 	if err := v.store.begin(ctx); err != nil {
 		return err
 	}
 	defer v.store.end()
-	if err := checkVolumePath(path); err != nil {
+	if err := checkSeal(path, root); err != nil {
 		return err
-	}
-	if root == (cafs.Key{}) {
-		return fmt.Errorf("seal volume %s: the root is the zero key", path)
 	}
 	info, err := v.look(path)
 	if err != nil {
@@ -187,6 +218,15 @@ func (s *Store) Volume(ctx context.Context, path string) (cafs.VolumeInfo, error
 		return cafs.VolumeInfo{}, fmt.Errorf("volume %s: %w", path, cafs.ErrNotFound)
 	}
 	return s.files.describe(infos[0]), nil
+}
+
+// HasElsewhere implements cafs.Referrer.
+func (s *Store) HasElsewhere(ctx context.Context, path string, keys []cafs.Key) ([]bool, error) {
+	there := make(map[uint64]bool)
+	for _, v := range s.files.list(path) {
+		there[v.id] = true
+	}
+	return s.has(ctx, keys, func(volume uint64) bool { return there[volume] })
 }
 
 // Volumes implements cafs.Referrer.

@@ -732,6 +732,58 @@ func TestVolumeKilled(t *testing.T) {
 	}
 }
 
+// TestVolumeKilledAmidRename kills a process before and after it renamed a file that takes the place of another.
+func TestVolumeKilledAmidRename(t *testing.T) {
+	dir := t.TempDir()
+	store := mustOpen(t, dir, Options{})
+	old := newUserFile(t, 0, 5, 1000)
+	mustAdd(t, store, old)
+	partial := old.path + ".partial"
+	chunks, refs := cafstest.File(t, partial, 3, 5, 1000) // two chunks are the same
+	root := cafstest.Root(2).Root
+	v := mustOpenVolume(t, store, partial, cafs.VolumeOptions{Written: true})
+	mustRefer(t, v, refs...)
+	if err := v.PrepareSeal(t.Context(), old.path, root); err != nil {
+		t.Fatal(err)
+	}
+
+	killed := mustOpen(t, copyDir(t, dir), Options{})
+	if n := count(t, killed, old.chunks); n != 5 || len(killed.files.volumes) != 1 {
+		t.Errorf("before the file is renamed there are %d of 5 old chunks, in %d volumes, want 1", n, len(killed.files.volumes))
+	}
+
+	if err := os.Rename(partial, old.path); err != nil {
+		t.Fatal(err)
+	}
+	copied := copyDir(t, dir)
+	for range 2 { // the second open finds what the first has written
+		killed = mustOpen(t, copied, Options{})
+		checkHolds(t, killed, chunks...)
+		if n := count(t, killed, chunks); n != 5 || len(killed.files.volumes) != 1 {
+			t.Errorf("after the file was renamed there are %d of 5 new chunks, in %d volumes, want 1", n, len(killed.files.volumes))
+		}
+		info, err := killed.Volume(t.Context(), old.path)
+		if err != nil || info.Root != root || info.State != cafs.VolumeRacy {
+			t.Errorf("the volume is %+v, %v; want it sealed with the new root, and hashed at each read", info, err)
+		}
+		mustClose(t, killed)
+	}
+}
+
+// TestVolumeNotRenamed prepares for a seal that does not come: a later process goes on with what was referred to.
+func TestVolumeNotRenamed(t *testing.T) {
+	s, file := openVolumeStore(t, t.TempDir()), newUserFile(t, 0, 10, 1000)
+	v := mustOpenVolume(t, s, file.path, cafs.VolumeOptions{Written: true})
+	mustRefer(t, v, file.refs...)
+	if err := errors.Join(v.PrepareSeal(t.Context(), file.path+"-final", cafstest.Root(1).Root), v.Close()); err != nil {
+		t.Fatal(err)
+	}
+	s = s.reopen(t)
+	if n := count(t, s.Store, file.chunks); n != 10 {
+		t.Errorf("has %d of 10 chunks", n)
+	}
+}
+
 // TestVolumeContinued closes everything properly amid a file: whoever goes on needs to hash nothing.
 func TestVolumeContinued(t *testing.T) {
 	s, file := openVolumeStore(t, t.TempDir()), newUserFile(t, 0, 10, 1000)

@@ -25,6 +25,7 @@ type getCommand struct {
 	output string
 	peers  peerList
 	force  bool
+	keep   bool
 	stay   duration
 }
 
@@ -46,6 +47,7 @@ an interrupt or a failure is kept, and the same command continues. What is compl
 		"(default the link's name here)")
 	flags.Var(&g.peers, "peer", "`MULTIADDR` of a holder to ask first, with /p2p/<peer id> at its end; repeatable")
 	registerBool(flags, &g.force, "force", "", "replace an existing output")
+	registerBool(flags, &g.keep, "keep-old", "", "before a file is replaced that another root is served from, copy to the store what is nowhere else")
 	flags.Var(&g.stay, "stay", "keep serving for that `DURATION` afterwards")
 	g.node.register(flags)
 	return command
@@ -128,7 +130,7 @@ func shortText(root string) string { return root[:8] + "…" }
 
 // fetch fetches into the target, or into the store alone for standard output.
 func (g *getCommand) fetch(ctx context.Context, s *session, link node.Link, target string) (node.Result, error) {
-	opts := node.FetchOptions{Force: g.force, Wait: g.node.fetchWait()}
+	opts := node.FetchOptions{Force: g.force, KeepOld: g.keep, Wait: g.node.fetchWait()}
 	if target != toStdout {
 		path, err := filepath.Abs(target)
 		if err != nil {

@@ -117,7 +117,7 @@ func (c *Client) AddReader(ctx context.Context, r io.Reader, opts node.AddOption
 
 // Fetch implements Node.
 func (c *Client) Fetch(ctx context.Context, link node.Link, opts node.FetchOptions) (node.Result, error) {
-	request := fetchRequest{link, opts.Output, opts.Force, opts.Wait}
+	request := fetchRequest{link, opts.Output, opts.Force, opts.KeepOld, opts.Wait}
 	return call[node.Result](ctx, c, methodFetch, request, eventsTo(opts.Events))
 }
 

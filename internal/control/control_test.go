@@ -154,7 +154,7 @@ func TestFetchPassesEverythingOn(t *testing.T) {
 		if !reflect.DeepEqual(got, link) {
 			t.Errorf("link: got %+v, want %+v", got, link)
 		}
-		if opts.Output != "/out" || !opts.Force || opts.Wait != time.Minute {
+		if opts.Output != "/out" || !opts.Force || !opts.KeepOld || opts.Wait != time.Minute {
 			t.Errorf("options: %+v", opts)
 		}
 		opts.Events(event)
@@ -162,7 +162,7 @@ func TestFetchPassesEverythingOn(t *testing.T) {
 	}})
 	var events []node.Event
 	got, err := client.Fetch(t.Context(), link, node.FetchOptions{
-		Output: "/out", Force: true, Wait: time.Minute, Events: func(e node.Event) { events = append(events, e) },
+		Output: "/out", Force: true, KeepOld: true, Wait: time.Minute, Events: func(e node.Event) { events = append(events, e) },
 	})
 	if err != nil {
 		t.Fatal(err)

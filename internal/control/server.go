@@ -205,7 +205,9 @@ func (s *Server) addReader(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) fetch(ctx context.Context, request fetchRequest, out *answerWriter) (node.Result, error) {
-	opts := node.FetchOptions{Output: request.Output, Force: request.Force, Wait: request.Wait, Events: out.event}
+	opts := node.FetchOptions{
+		Output: request.Output, Force: request.Force, KeepOld: request.KeepOld, Wait: request.Wait, Events: out.event,
+	}
 	return s.node.Fetch(ctx, request.Link, opts)
 }
 

@@ -46,10 +46,11 @@ type addRequest struct {
 }
 
 type fetchRequest struct {
-	Link   node.Link     `json:"link"`
-	Output string        `json:"output,omitempty"`
-	Force  bool          `json:"force,omitempty"`
-	Wait   time.Duration `json:"wait_ns,omitempty"`
+	Link    node.Link     `json:"link"`
+	Output  string        `json:"output,omitempty"`
+	Force   bool          `json:"force,omitempty"`
+	KeepOld bool          `json:"keep_old,omitempty"`
+	Wait    time.Duration `json:"wait_ns,omitempty"`
 }
 
 type lookRequest struct {
