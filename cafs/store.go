@@ -46,6 +46,24 @@ type Putter interface {
 	Sync(ctx context.Context) error
 }
 
+// Checker is the role of a store that looks for damage. Its methods may be called concurrently.
+type Checker interface {
+	// Check reads and hashes every copy of a chunk, whatever the store believes of it. Copies that are bad are forgotten,
+	// so that the chunk can be put again, and returned; of files of the user's that are not there now nothing is said. good
+	// tells whether a good copy is left. Buf is room for the bytes, or nil.
+	Check(ctx context.Context, key Key, buf []byte) (bad []BadCopy, good bool, err error)
+}
+
+// BadCopy is a copy of a chunk that is not what its key says.
+type BadCopy struct {
+	// Path is the file that it is in, and Offset where.
+	Path   string
+	Offset int64
+	// Err says what is wrong. It wraps ErrChanged if the file was changed by somebody, which is no damage, and else
+	// ErrCorrupt.
+	Err error
+}
+
 // Catalog is the role of a store that remembers roots. A catalogued root is pinned: its chunks stay until the root is
 // removed. Its methods may be called concurrently.
 type Catalog interface {
@@ -195,6 +213,7 @@ func (s VolumeState) String() string {
 type Store interface {
 	Getter
 	Putter
+	Checker
 	Catalog
 
 	// Close ends the store after the calls under way; later calls fail with ErrClosed. Close syncs. A second call

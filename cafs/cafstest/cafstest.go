@@ -37,6 +37,7 @@ func Run(t *testing.T, maker Maker) {
 		{"PutZeroChunk", testPutZeroChunk},
 		{"Buffers", testBuffers},
 		{"Has", testHas},
+		{"Check", testCheck},
 		{"Canceled", testCanceled},
 		{"ConcurrentChunks", testConcurrentChunks},
 		{"ConcurrentSameChunk", testConcurrentSameChunk},

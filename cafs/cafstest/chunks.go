@@ -196,6 +196,8 @@ func testCanceled(t *testing.T, store cafs.Store) {
 	check("get", err)
 	_, err = store.Has(ctx, []cafs.Key{chunk.Key()})
 	check("has", err)
+	_, _, err = store.Check(ctx, chunk.Key(), nil)
+	check("check", err)
 	check("put", store.Put(ctx, Chunk(2, 100)))
 	check("sync", store.Sync(ctx))
 	check("put root", store.PutRoot(ctx, Root(2)))
@@ -306,6 +308,8 @@ func testClose(t *testing.T, store cafs.Store) {
 	check("get", err)
 	_, err = store.Has(t.Context(), []cafs.Key{chunk.Key()})
 	check("has", err)
+	_, _, err = store.Check(t.Context(), chunk.Key(), nil)
+	check("check", err)
 	check("put", store.Put(t.Context(), chunk))
 	check("sync", store.Sync(t.Context()))
 	check("put root", store.PutRoot(t.Context(), Root(1)))
@@ -349,4 +353,18 @@ func testCloseUnderLoad(t *testing.T, store cafs.Store) {
 		t.Errorf("close: %v", err)
 	}
 	group.Wait()
+}
+
+func testCheck(t *testing.T, store cafs.Store) {
+	chunk := Chunk(1, 5000)
+	mustPut(t, store, chunk)
+	for _, buf := range [][]byte{nil, make([]byte, 10), make([]byte, cafs.ChunkSizeMax)} {
+		if bad, good, err := store.Check(t.Context(), chunk.Key(), buf); len(bad) > 0 || !good || err != nil {
+			t.Errorf("check of a chunk that was put: %v, %v, %v; want a good copy and no bad one", bad, good, err)
+		}
+		if bad, good, err := store.Check(t.Context(), Chunk(2, 10).Key(), buf); len(bad) > 0 || good || err != nil {
+			t.Errorf("check of a chunk that is not there: %v, %v, %v; want neither a good copy nor a bad one", bad, good, err)
+		}
+	}
+	checkChunk(t, store, chunk)
 }

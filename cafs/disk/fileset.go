@@ -170,17 +170,7 @@ func (s *fileSet) note(v *fileVolume, info fileInfo, intact bool, now time.Time)
 // changed since, when the chunk was referred to. The error wraps cafs.ErrCorrupt if other bytes are there, and
 // cafs.ErrNotFound if there is no file or no volume; others are those of the operating system.
 func (s *fileSet) read(ctx context.Context, key cafs.Key, loc location, buf []byte) ([]byte, error) {
-	select {
-	case s.reading <- struct{}{}:
-		defer func() { <-s.reading }()
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-	if cap(buf) < loc.length {
-		buf = make([]byte, loc.length)
-	}
-	buf = buf[:loc.length]
-	path, unchanged, err := s.readAt(loc, buf)
+	path, buf, unchanged, err := s.fill(ctx, loc, buf)
 	switch {
 	case errors.Is(err, io.EOF):
 		return nil, fmt.Errorf("chunk %s: %w: %w", key, err, cafs.ErrCorrupt)
@@ -190,6 +180,23 @@ func (s *fileSet) read(ctx context.Context, key cafs.Key, loc location, buf []by
 		return nil, fmt.Errorf("chunk %s: other bytes in %s at %d: %w", key, path, loc.offset, cafs.ErrCorrupt)
 	}
 	return buf, nil
+}
+
+// fill reads whatever is at a location, into buf or, if that has no room, into new memory. It waits until there is a place
+// for one more read.
+func (s *fileSet) fill(ctx context.Context, loc location, buf []byte) (path string, data []byte, unchanged bool, err error) {
+	select {
+	case s.reading <- struct{}{}:
+		defer func() { <-s.reading }()
+	case <-ctx.Done():
+		return "", nil, false, ctx.Err()
+	}
+	if cap(buf) < loc.length {
+		buf = make([]byte, loc.length)
+	}
+	buf = buf[:loc.length]
+	path, unchanged, err = s.readAt(loc, buf)
+	return path, buf, unchanged, err
 }
 
 // readAt fills buf with whatever is at a location of a file, and returns its path. unchanged tells that it is what was

@@ -72,6 +72,21 @@ func (s *Store) Has(ctx context.Context, keys []cafs.Key) ([]bool, error) {
 	return have, nil
 }
 
+// Check implements cafs.Checker.
+func (s *Store) Check(ctx context.Context, key cafs.Key, _ []byte) (bad []cafs.BadCopy, good bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.ready(ctx); err != nil {
+		return nil, false, err
+	}
+	data, ok := s.chunks[key]
+	if !ok || cafs.KeyOf(data) == key {
+		return nil, ok, nil
+	}
+	delete(s.chunks, key)
+	return []cafs.BadCopy{{Path: "memory", Err: cafs.ErrCorrupt}}, false, nil
+}
+
 // Put implements cafs.Putter.
 func (s *Store) Put(ctx context.Context, chunks ...cafs.Chunk) error {
 	s.mu.Lock()
