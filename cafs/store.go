@@ -234,6 +234,8 @@ type RootInfo struct {
 	Place string
 	// Complete tells that every chunk of the root is here.
 	Complete bool
+	// Damaged tells that every chunk was here, and is not any more. A root is not Complete and Damaged.
+	Damaged bool
 	// Added is when the root came into the catalog.
 	Added time.Time
 }
@@ -245,7 +247,8 @@ const (
 )
 
 // Check returns an error if no store may hold i: when Root is not the key of Record (that error wraps ErrCorrupt), when
-// Record has more than RecordSizeMax bytes, Name more than 4,096, or Place more than 32,768. It does not parse Record.
+// Record has more than RecordSizeMax bytes, Name more than 4,096, or Place more than 32,768, or when it is both Complete
+// and Damaged. It does not parse Record.
 func (i RootInfo) Check() error {
 	switch {
 	case len(i.Record) > RecordSizeMax:
@@ -254,6 +257,8 @@ func (i RootInfo) Check() error {
 		return fmt.Errorf("root %s: name of %d bytes: want at most %d", i.Root.Short(), len(i.Name), infoNameMax)
 	case len(i.Place) > infoPlaceMax:
 		return fmt.Errorf("root %s: place of %d bytes: want at most %d", i.Root.Short(), len(i.Place), infoPlaceMax)
+	case i.Complete && i.Damaged:
+		return fmt.Errorf("root %s: complete and damaged", i.Root.Short())
 	case KeyOf(i.Record) != i.Root:
 		return fmt.Errorf("root %s: the record hashes to something else: %w", i.Root.Short(), ErrCorrupt)
 	}

@@ -39,7 +39,7 @@ func (n *Node) complete(ctx context.Context, root cafs.Key, place string) error 
 	if info.Complete && (place == "" || place == info.Place) {
 		return nil
 	}
-	info.Complete = true
+	info.Complete, info.Damaged = true, false
 	if place != "" {
 		info.Place = place
 	}
@@ -49,17 +49,17 @@ func (n *Node) complete(ctx context.Context, root cafs.Key, place string) error 
 // noteDamage notes that something of a root could not be read: a root that the catalog calls complete is so no longer.
 // Then the next fetch of it looks for what is missing, and readers that would fail are told before they begin.
 func (n *Node) noteDamage(root cafs.Key) {
-	n.noteIncomplete(root, "a part of it is damaged or its file has changed; a fetch of it gets that part again")
+	n.noteIncomplete(root, true, "a part of it is damaged or its file has changed; a fetch of it gets that part again")
 	n.suspect(root)
 }
 
-// noteIncomplete is noteDamage for any reason.
-func (n *Node) noteIncomplete(root cafs.Key, why string) {
+// noteIncomplete notes that a root is not complete any more, by damage or because the user wants it so.
+func (n *Node) noteIncomplete(root cafs.Key, damaged bool, why string) {
 	n.catalog.Lock()
 	defer n.catalog.Unlock()
 	info, err := n.store.Root(n.ctx, root)
 	if err == nil && info.Complete {
-		info.Complete = false
+		info.Complete, info.Damaged = false, damaged
 		log.Warnf("root %s is not complete any more: %s", root.Short(), why)
 		err = n.store.PutRoot(n.ctx, info)
 	}
@@ -143,6 +143,8 @@ func (n *Node) rootStatus(ctx context.Context, info cafs.RootInfo) (RootStatus, 
 		status.State = "superseded by " + volume.Root.Short()
 	case known && !unchanged(volume):
 		status.State = volume.State.String()
+	case info.Damaged:
+		status.State = "damaged"
 	}
 	c, err := n.openContent(ctx, info.Root, info.Record)
 	if err != nil {

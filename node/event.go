@@ -20,9 +20,11 @@ const (
 	EventDropped EventKind = "dropped"
 	// EventNote: something that a user may want to know.
 	EventNote EventKind = "note"
+	// EventDamage: a Verify found the Damage.
+	EventDamage EventKind = "damage"
 )
 
-// Event tells what a running Add or Fetch is doing. The callbacks that receive events are called one at a time and
+// Event tells what a running Add, Fetch or Verify is doing. The callbacks that receive events are called one at a time and
 // must return soon.
 type Event struct {
 	Kind EventKind `json:"event"`
@@ -30,7 +32,7 @@ type Event struct {
 	// Total is the size of the content in bytes, 0 while it is not known.
 	Total int64 `json:"total,omitempty"`
 	// Reused and Fetched are the verified bytes of the content that were here already and that came from peers. An
-	// Add counts what it has read as Reused.
+	// Add and a Verify count what they have read as Reused.
 	Reused  int64 `json:"reused,omitempty"`
 	Fetched int64 `json:"fetched,omitempty"`
 	// Rate is the recent speed in bytes a second.
@@ -42,6 +44,9 @@ type Event struct {
 	Peer    peer.ID `json:"peer,omitempty"`
 	Address string  `json:"address,omitempty"`
 	Message string  `json:"message,omitempty"`
+
+	// Damage is what an EventDamage is about.
+	Damage *Damage `json:"damage,omitempty"`
 }
 
 // Result is what a Fetch did.

@@ -98,7 +98,7 @@ func (f *fetch) replaceOld(ctx context.Context) (after func() error, err error) 
 	}
 	if !f.opts.KeepOld {
 		return func() error {
-			f.node.noteIncomplete(old.Root, fmt.Sprintf("root %s has taken its place at %s", f.link.Root.Short(), f.outPath))
+			f.node.noteIncomplete(old.Root, false, fmt.Sprintf("root %s has taken its place at %s", f.link.Root.Short(), f.outPath))
 			return nil
 		}, nil
 	}

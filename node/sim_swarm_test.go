@@ -190,8 +190,9 @@ type simChunks struct {
 // simStore is the store of a member.
 type simStore struct {
 	cafs.Catalog
-	swarm  *simSwarm
-	member *simMember
+	cafs.Checker // nil: nobody verifies
+	swarm        *simSwarm
+	member       *simMember
 
 	mu  sync.Mutex
 	has map[cafs.Key]bool

@@ -139,7 +139,7 @@ func (n *Node) offerAgain(ctx context.Context, info cafs.RootInfo) {
 // withdraw notes that the file of a root has changed, and tells receivers that nothing of the root is here but what is
 // found elsewhere.
 func (n *Node) withdraw(ctx context.Context, info cafs.RootInfo) {
-	n.noteIncomplete(info.Root, fmt.Sprintf("%s has changed; what is still in it is served when it was left alone for %v", info.Place, staleQuiet))
+	n.noteIncomplete(info.Root, true, fmt.Sprintf("%s has changed; what is still in it is served when it was left alone for %v", info.Place, staleQuiet))
 	n.haves.drop(info.Root)
 	ranges, err := rangesOf(info.Record)
 	if err != nil || ranges == 0 {
@@ -153,6 +153,9 @@ func (n *Node) withdraw(ctx context.Context, info cafs.RootInfo) {
 
 // tellReceivers tells everybody who has a session about a root what is here now.
 func (n *Node) tellReceivers(root cafs.Key, items []protocol.HaveItem) {
+	if n.server == nil {
+		return
+	}
 	key := protocol.DiscoveryKeyOf(root)
 	news := make(map[peer.ID][]protocol.HaveItem)
 	for _, id := range n.server.receivers(key) {

@@ -31,8 +31,8 @@ func differ(got, want cafs.RootInfo) string {
 		return fmt.Sprintf("name %q, want %q", got.Name, want.Name)
 	case got.Place != want.Place:
 		return fmt.Sprintf("place %q, want %q", got.Place, want.Place)
-	case got.Complete != want.Complete:
-		return fmt.Sprintf("complete %v, want %v", got.Complete, want.Complete)
+	case got.Complete != want.Complete || got.Damaged != want.Damaged:
+		return fmt.Sprintf("complete %v, damaged %v, want %v, %v", got.Complete, got.Damaged, want.Complete, want.Damaged)
 	case !got.Added.Equal(want.Added):
 		return fmt.Sprintf("added %v, want %v", got.Added, want.Added)
 	}
@@ -113,6 +113,7 @@ func testRootFields(t *testing.T, store cafs.Store) {
 	large.Added = time.Date(9999, 12, 31, 23, 59, 59, 999_999_999, time.FixedZone("", 3600))
 	odd := withRecord([]byte{0})
 	odd.Name = "not UTF-8 \xff, and a\x00zero"
+	odd.Damaged = true
 	odd.Added = time.Date(1, 1, 1, 0, 0, 0, 1, time.UTC)
 	infos := []cafs.RootInfo{withRecord(nil), large, odd}
 	for _, info := range infos {
@@ -157,9 +158,13 @@ func testRootRefused(t *testing.T, store cafs.Store) {
 	longName.Name = strings.Repeat("n", 4097)
 	longPlace := Root(1)
 	longPlace.Place = strings.Repeat("p", 32769)
-	for _, info := range []cafs.RootInfo{longRecord, longName, longPlace} {
+	both := Root(1)
+	both.Complete, both.Damaged = true, true
+	for what, info := range map[string]cafs.RootInfo{
+		"a long record": longRecord, "a long name": longName, "a long place": longPlace, "complete and damaged": both,
+	} {
 		if err := store.PutRoot(t.Context(), info); err == nil {
-			t.Errorf("no error for a root with a field that is too long")
+			t.Errorf("no error for a root with %s", what)
 		}
 	}
 	checkRoots(t, store)

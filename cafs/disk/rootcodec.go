@@ -10,13 +10,14 @@ import (
 
 // What the catalog knows of a root, in a pack and in the index alike; the root itself is the key of it:
 //
-//	version u8 (1) ‖ flags u8 (bit 0: complete) ‖ added: seconds since 1970 i64 ‖ nanoseconds u32
+//	version u8 (1) ‖ flags u8 (bit 0: complete, bit 1: damaged) ‖ added: seconds since 1970 i64 ‖ nanoseconds u32
 //	‖ length u16 ‖ record ‖ length u16 ‖ name ‖ length u16 ‖ place
 //
 // The numbers are little-endian, and nothing follows.
 const (
 	rootVersion  = 1
 	rootComplete = 1 << 0
+	rootDamaged  = 1 << 1
 )
 
 // encodeRoot encodes what is known of a root that passed its Check, which bounds the lengths.
@@ -24,6 +25,9 @@ func encodeRoot(info cafs.RootInfo) []byte {
 	var flags byte
 	if info.Complete {
 		flags |= rootComplete
+	}
+	if info.Damaged {
+		flags |= rootDamaged
 	}
 	data := []byte{rootVersion, flags}
 	data = binary.LittleEndian.AppendUint64(data, uint64(info.Added.Unix()))
@@ -47,7 +51,7 @@ func decodeRoot(root cafs.Key, data []byte) (cafs.RootInfo, error) {
 	if data[0] != rootVersion {
 		return bad("unknown version")
 	}
-	if data[1]&^rootComplete != 0 {
+	if data[1]&^(rootComplete|rootDamaged) != 0 || data[1] == rootComplete|rootDamaged {
 		return bad("unknown flags")
 	}
 	seconds := int64(binary.LittleEndian.Uint64(data[2:]))
@@ -72,6 +76,7 @@ func decodeRoot(root cafs.Key, data []byte) (cafs.RootInfo, error) {
 		Name:     string(fields[1]),
 		Place:    string(fields[2]),
 		Complete: data[1]&rootComplete != 0,
+		Damaged:  data[1]&rootDamaged != 0,
 		Added:    time.Unix(seconds, int64(nanoseconds)).UTC(),
 	}
 	if err := info.Check(); err != nil {

@@ -162,6 +162,12 @@ func (c *Client) Remove(ctx context.Context, root cafs.Key) error {
 	return err
 }
 
+// Verify implements Node.
+func (c *Client) Verify(ctx context.Context, opts node.VerifyOptions) (node.VerifyResult, error) {
+	request := verifyRequest{opts.Roots, opts.Repair, opts.Wait}
+	return call[node.VerifyResult](ctx, c, methodVerify, request, eventsTo(opts.Events))
+}
+
 // Link implements Node.
 func (c *Client) Link(ctx context.Context, root cafs.Key) (node.Link, error) {
 	return call[node.Link](ctx, c, methodLink, rootRequest{root}, noItems)

@@ -37,6 +37,7 @@ type Node interface {
 	Info(ctx context.Context, link node.Link, wait time.Duration) (node.RootStatus, error)
 	Roots(ctx context.Context) iter.Seq2[node.RootStatus, error]
 	Remove(ctx context.Context, root cafs.Key) error
+	Verify(ctx context.Context, opts node.VerifyOptions) (node.VerifyResult, error)
 	Link(ctx context.Context, root cafs.Key) (node.Link, error)
 	Join(ctx context.Context, peers ...peer.AddrInfo) error
 	Peers(ctx context.Context) ([]node.PeerStatus, error)

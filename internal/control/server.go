@@ -138,6 +138,7 @@ func (s *Server) routes() http.Handler {
 	handle(methodInfo, answer(s.info))
 	handle(methodRoots, answer(s.roots))
 	handle(methodRemove, answer(s.remove))
+	handle(methodVerify, answer(s.verify))
 	handle(methodLink, answer(s.link))
 	handle(methodJoin, answer(s.join))
 	handle(methodPeers, answer(s.peers))
@@ -209,6 +210,11 @@ func (s *Server) fetch(ctx context.Context, request fetchRequest, out *answerWri
 		Output: request.Output, Force: request.Force, KeepOld: request.KeepOld, Wait: request.Wait, Events: out.event,
 	}
 	return s.node.Fetch(ctx, request.Link, opts)
+}
+
+func (s *Server) verify(ctx context.Context, request verifyRequest, out *answerWriter) (node.VerifyResult, error) {
+	opts := node.VerifyOptions{Roots: request.Roots, Repair: request.Repair, Wait: request.Wait, Events: out.event}
+	return s.node.Verify(ctx, opts)
 }
 
 func (s *Server) find(ctx context.Context, request lookRequest, out *answerWriter) (string, error) {

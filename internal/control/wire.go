@@ -31,6 +31,7 @@ const (
 	methodInfo      = "info"
 	methodRoots     = "roots"
 	methodRemove    = "remove"
+	methodVerify    = "verify"
 	methodLink      = "link"
 	methodJoin      = "join"
 	methodPeers     = "peers"
@@ -60,6 +61,12 @@ type lookRequest struct {
 
 type rootRequest struct {
 	Root cafs.Key `json:"root"`
+}
+
+type verifyRequest struct {
+	Roots  []cafs.Key    `json:"roots,omitempty"`
+	Repair bool          `json:"repair,omitempty"`
+	Wait   time.Duration `json:"wait_ns,omitempty"`
 }
 
 type joinRequest struct {
