@@ -6,7 +6,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOFUMPT     := mvdan.cc/gofumpt@v0.12.0
 PLATFORMS   := darwin/arm64 windows/amd64 linux/arm64
 
-.PHONY: help build test race fuzz fuzz-short lint platforms demo check bench bench-peers bench-compare sim
+.PHONY: help build test race fuzz fuzz-short lint platforms demo check bench bench-peers bench-compare sim soak
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -47,6 +47,9 @@ sim: ## simulate all swarms, SEED=N for those of an earlier run; brings docs/per
 	mkdir -p bench/results && rm -f bench/results/sim.json
 	$(GO) test ./node -run '^TestSimulation$$' -count=1 -v -timeout 3h -seed=$(or $(SEED),0) -sim $(CURDIR)/bench/results/sim.json; \
 		failed=$$?; $(GO) run ./test/bench/simulated -results bench/results/sim.json -docs docs/performance.md && exit $$failed
+
+soak: ## kill 100 processes at random times, and look for what is lost
+	$(GO) test ./cmd/swarmsync -run '^TestCrash$$' -count=1 -v -timeout 1h -crashes 100
 
 bench-peers: ## install the tools that bench compares with
 	GO="$(GO)" test/bench/install-peers

@@ -38,6 +38,12 @@ func unchanged(volume cafs.VolumeInfo) bool {
 	return volume.State == cafs.VolumeFresh || volume.State == cafs.VolumeRacy
 }
 
+// superseded reports whether another root has taken the place of a root.
+func (n *Node) superseded(ctx context.Context, info cafs.RootInfo) bool {
+	volume, known := n.volumeAt(ctx, info.Place)
+	return known && volume.Root != info.Root && volume.Root != (cafs.Key{})
+}
+
 // standsAt reports whether the file at path is known to have the content of a root, unchanged.
 func (n *Node) standsAt(ctx context.Context, root cafs.Key, path string) bool {
 	volume, known := n.volumeAt(ctx, path)

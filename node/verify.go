@@ -116,6 +116,8 @@ func (v *verification) verify(ctx context.Context, info cafs.RootInfo) error {
 		return v.node.complete(ctx, info.Root, "")
 	}
 	if !lost {
+		// Another root has its place, and whoever put it there was killed before it was noted; or it never was complete.
+		v.node.noteIncomplete(info.Root, false, "another root has its place")
 		return nil
 	}
 	v.result.Damaged++
@@ -162,11 +164,12 @@ func (v *verification) check(ctx context.Context, info cafs.RootInfo) (lost, who
 		return false, false, err
 	}
 	report := &damageReport{v: v, info: info, gone: v.goneText(ctx, info)}
+	report.expected = (info.Complete || info.Damaged) && !v.node.superseded(ctx, info)
 	pages := checkedPages{v.node.store, report, v.buf}
 	if err := outline.Load(ctx, pages); err != nil {
 		return false, false, err
 	}
-	if !outline.Complete() && (info.Complete || info.Damaged) && !report.lost {
+	if !outline.Complete() && report.expected && !report.lost {
 		report.add("", 0, 0, true, "a part of the list of its chunks is gone")
 	}
 	for number := range outline.RangesMax() {
@@ -223,7 +226,7 @@ func (v *verification) checkChunk(ctx context.Context, report *damageReport, chu
 	for _, copied := range bad {
 		report.add(copied.Path, offset, size, !good, badText(copied.Err))
 	}
-	if !good && len(bad) == 0 && (report.info.Complete || report.info.Damaged) {
+	if !good && len(bad) == 0 && report.expected {
 		report.add("", offset, size, true, report.gone)
 	}
 	return nil
@@ -253,6 +256,8 @@ type damageReport struct {
 	info cafs.RootInfo
 	gone string // what to say of chunks that there is no copy of
 	open *Damage
+
+	expected bool // everything should be here
 
 	lost    bool // something that was here
 	missing bool // something, whether it was here or not
