@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -163,11 +164,23 @@ func (o *output) writeAll(placements []placement) error {
 	o.writing.Lock()
 	defer o.writing.Unlock()
 	for _, p := range placements {
-		if _, err := o.file.WriteAt(p.chunk.Data(), p.offset); err != nil {
+		data := p.chunk.Data()
+		if isZero(data) {
+			if err := durable.WriteZeros(o.file, p.offset, int64(len(data))); err != nil {
+				return err
+			}
+			continue
+		}
+		if _, err := o.file.WriteAt(data, p.offset); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// isZero reports whether data is all zeros. Nearly always the first byte tells.
+func isZero(data []byte) bool {
+	return data[0] == 0 && bytes.Equal(data[1:], data[:len(data)-1])
 }
 
 func (o *output) refer(ctx context.Context, placements []placement) error {
