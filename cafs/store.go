@@ -111,6 +111,10 @@ type Referrer interface {
 	// HasElsewhere is Has as if there were no volumes at path.
 	HasElsewhere(ctx context.Context, path string, keys []Key) (have []bool, err error)
 
+	// Locate says for each key where its chunk stands in a file that looks as it did when it was hashed: the path is empty if
+	// there is none. A look at a file may be some seconds old; what stands there must be hashed before it is used.
+	Locate(ctx context.Context, keys []Key) ([]Location, error)
+
 	// RemoveVolume forgets the volumes at path with all that they refer to, and returns when that survives a power cut. The
 	// file is not touched. The error wraps ErrNotFound if there is none.
 	RemoveVolume(ctx context.Context, path string) error
@@ -159,6 +163,12 @@ type Volume interface {
 // ChunkRef is a chunk in a file: Offset bytes from its beginning.
 type ChunkRef struct {
 	Chunk  ChunkInfo
+	Offset int64
+}
+
+// Location is where a chunk stands in a file: Offset bytes from its beginning.
+type Location struct {
+	Path   string
 	Offset int64
 }
 

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"unicode/utf8"
 
 	"github.com/swarmsync/swarmsync/cafs"
@@ -27,6 +28,8 @@ type output struct {
 	// resumed tells that the file was there: it may hold chunks that only hashing finds.
 	resumed bool
 	closed  bool
+	// unshared tells that it can't share space with other files.
+	unshared atomic.Bool
 
 	// writing is held while chunks are written. The kernel lets one write to a file at a time, and who waits for that there
 	// keeps a processor busy: a tenth of what a fetch over loopback takes.
@@ -197,9 +200,10 @@ func (o *output) refer(ctx context.Context, placements []placement) error {
 	return nil
 }
 
-// reread looks whether an earlier fetch has left a chunk at its place, and keeps it then. buf is room for its bytes.
-func (o *output) reread(ctx context.Context, info cafs.ChunkInfo, offset int64, buf []byte) (found bool, err error) {
-	if !o.keeps() || !o.resumed {
+// reread looks whether a chunk is at its place already, where it was cloned or an earlier fetch has left it, and keeps it
+// then. buf is room for its bytes.
+func (o *output) reread(ctx context.Context, info cafs.ChunkInfo, offset int64, cloned bool, buf []byte) (found bool, err error) {
+	if !o.keeps() || !o.resumed && !cloned {
 		return false, nil
 	}
 	data := buf[:info.Size]

@@ -82,6 +82,10 @@ func (f *fetch) takeLocal(ctx context.Context, row cafs.RangeChunks) (need proto
 	if err != nil {
 		return nil, 0, err
 	}
+	cloned, err := f.out.clone(ctx, f.node.store, row)
+	if err != nil {
+		return nil, 0, err
+	}
 	need = protocol.NewBits(len(row.Chunks))
 	offset := row.Offset
 	var buf []byte
@@ -90,7 +94,7 @@ func (f *fetch) takeLocal(ctx context.Context, row cafs.RangeChunks) (need proto
 	}
 	for i, info := range row.Chunks {
 		if !f.trusted {
-			if have[i], err = f.takeChunk(ctx, info, offset, have[i], buf); err != nil {
+			if have[i], err = f.takeChunk(ctx, info, offset, have[i], cloned[i], buf); err != nil {
 				return nil, 0, err
 			}
 		}
@@ -104,10 +108,10 @@ func (f *fetch) takeLocal(ctx context.Context, row cafs.RangeChunks) (need proto
 	return need, reused, nil
 }
 
-// takeChunk finds a chunk in the output, where an earlier fetch may have left it, or copies it there from the store, if
-// that seems to have it. It returns false if it must come from elsewhere.
-func (f *fetch) takeChunk(ctx context.Context, info cafs.ChunkInfo, offset int64, stored bool, buf []byte) (bool, error) {
-	if found, err := f.out.reread(ctx, info, offset, buf); found || err != nil {
+// takeChunk finds a chunk in the output, where it was cloned or an earlier fetch may have left it, or copies it there from
+// the store, if that seems to have it. It returns false if it must come from elsewhere.
+func (f *fetch) takeChunk(ctx context.Context, info cafs.ChunkInfo, offset int64, stored, cloned bool, buf []byte) (bool, error) {
+	if found, err := f.out.reread(ctx, info, offset, cloned, buf); found || err != nil {
 		return found, err
 	}
 	if !stored {

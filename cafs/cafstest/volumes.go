@@ -34,6 +34,7 @@ func runReferrer(t *testing.T, maker Maker) {
 		{"VolumeWritten", testVolumeWritten},
 		{"VolumeAndPut", testVolumeAndPut},
 		{"VolumeElsewhere", testVolumeElsewhere},
+		{"VolumeLocate", testVolumeLocate},
 		{"VolumeReplaced", testVolumeReplaced},
 		{"Volumes", testVolumes},
 		{"VolumeCanceled", testVolumeCanceled},
@@ -411,6 +412,22 @@ func testVolumeElsewhere(t *testing.T, store referrer) {
 	}
 }
 
+// testVolumeLocate asks where chunks are: in a file, elsewhere, and nowhere.
+func testVolumeLocate(t *testing.T, store referrer) {
+	file := newVolumeFile(t, 0)
+	mustAdd(t, store, file, Root(1).Root)
+	mustPut(t, store, Chunk(1000, 10), file.chunks[3])
+	keys := []cafs.Key{Chunk(1000, 10).Key(), Chunk(1001, 10).Key()}
+	want := []cafs.Location{{}, {}}
+	for i, chunk := range file.chunks {
+		keys = append(keys, chunk.Key())
+		want = append(want, cafs.Location{Path: file.path, Offset: file.refs[i].Offset})
+	}
+	if got, err := store.Locate(t.Context(), keys); err != nil || !slices.Equal(got, want) {
+		t.Errorf("located at %v, %v; want %v", got, err, want)
+	}
+}
+
 // testVolumeReplaced adds a file again that has other content now.
 func testVolumeReplaced(t *testing.T, store referrer) {
 	old := newVolumeFile(t, 0)
@@ -509,6 +526,8 @@ func checkVolumeCalls(t *testing.T, ctx context.Context, store referrer, v cafs.
 	check("seal", v.Seal(ctx, file.path, Root(1).Root))
 	_, err := store.HasElsewhere(ctx, file.path, []cafs.Key{file.chunks[0].Key()})
 	check("has elsewhere", err)
+	_, err = store.Locate(ctx, []cafs.Key{file.chunks[0].Key()})
+	check("locate", err)
 	_, err = store.OpenVolume(ctx, file.path, cafs.VolumeOptions{})
 	check("open volume", err)
 	_, err = store.Volume(ctx, file.path)

@@ -136,6 +136,16 @@ func (s *fileSet) known(id uint64) bool {
 	return s.volumes[id] != nil
 }
 
+// path returns where a volume is, empty if it is no more.
+func (s *fileSet) path(id uint64) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if v := s.volumes[id]; v != nil {
+		return v.info.path
+	}
+	return ""
+}
+
 // usable reports whether the file of a volume is, by its metadata, as it was when it was hashed. It looks at the file,
 // unless it did so less than checkInterval before now.
 func (s *fileSet) usable(id uint64, now time.Time) bool {

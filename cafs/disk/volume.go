@@ -229,6 +229,28 @@ func (s *Store) HasElsewhere(ctx context.Context, path string, keys []cafs.Key) 
 	return s.has(ctx, keys, func(volume uint64) bool { return there[volume] })
 }
 
+// Locate implements cafs.Referrer.
+func (s *Store) Locate(ctx context.Context, keys []cafs.Key) ([]cafs.Location, error) {
+	if err := s.begin(ctx); err != nil {
+		return nil, err
+	}
+	defer s.end()
+	found := make([]cafs.Location, len(keys))
+	now := s.files.now()
+	err := s.index.visit(ctx, keys, func(i int, locations []location) {
+		for _, loc := range locations {
+			if s.files.usable(loc.volume, now) {
+				found[i] = cafs.Location{Path: s.files.path(loc.volume), Offset: loc.offset}
+				return
+			}
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	return found, nil
+}
+
 // Volumes implements cafs.Referrer.
 func (s *Store) Volumes(ctx context.Context) iter.Seq2[cafs.VolumeInfo, error] {
 	return func(yield func(cafs.VolumeInfo, error) bool) {
