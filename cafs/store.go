@@ -21,6 +21,9 @@ var (
 	ErrClosed = errors.New("store is closed")
 	// ErrChanged: a file of the user's is not what it was when it was opened, or another one has taken its place.
 	ErrChanged = errors.New("file changed")
+	// ErrQuota: the store has no room within its quota for what is put, though everything that nobody needs was
+	// reclaimed. It is wrapped by a *QuotaError.
+	ErrQuota = errors.New("quota exceeded")
 )
 
 // Getter is the role of a store that chunks are read from. Its methods may be called concurrently.
@@ -39,7 +42,8 @@ type Getter interface {
 type Putter interface {
 	// Put stores chunks. When it returns nil they can be read at once and survive the end of the process, by whatever
 	// cause; they survive a power cut after the next Sync. Storing a chunk twice is not an error and takes no space
-	// twice. Put keeps no reference to the bytes. When it fails, any of the chunks may or may not be stored.
+	// twice. Put keeps no reference to the bytes. When it fails, any of the chunks may or may not be stored. In a store
+	// with a quota Put makes room for them first, in its own time; the error wraps ErrQuota if that was not possible.
 	Put(ctx context.Context, chunks ...Chunk) error
 
 	// Sync returns when everything that was put before the call survives a power cut.
@@ -80,7 +84,8 @@ type Catalog interface {
 	// first error. The loop may use the store, but must not close it.
 	Roots(ctx context.Context) iter.Seq2[RootInfo, error]
 
-	// RemoveRoot forgets a root and its pin; its chunks stay as cache. The error wraps ErrNotFound if it is not there.
+	// RemoveRoot forgets a root and its pin; its chunks stay as cache. The error wraps ErrNotFound if it is not there. It
+	// needs no room within a quota.
 	RemoveRoot(ctx context.Context, root Key) error
 }
 
@@ -225,6 +230,7 @@ type Store interface {
 	Putter
 	Checker
 	Catalog
+	Reclaimer
 
 	// Close ends the store after the calls under way; later calls fail with ErrClosed. Close syncs. A second call
 	// does nothing but wait for the first.

@@ -117,7 +117,8 @@ func (s *simSwarm) start(t *testing.T, rnd *rand.ChaCha8) node.Link {
 	var link node.Link
 	for _, m := range s.members {
 		m.host = network.Host(m.link)
-		store := &simStore{Catalog: memory.New(), swarm: s, member: m, has: make(map[cafs.Key]bool)}
+		kept := memory.New()
+		store := &simStore{Catalog: kept, Reclaimer: kept, swarm: s, member: m, has: make(map[cafs.Key]bool)}
 		var err error
 		m.node, err = node.New(t.Context(), node.Config{
 			Host: m.host, Store: store, Join: link.Peers[:min(1, len(link.Peers))],
@@ -190,6 +191,7 @@ type simChunks struct {
 // simStore is the store of a member.
 type simStore struct {
 	cafs.Catalog
+	cafs.Reclaimer
 	cafs.Checker // nil: nobody verifies
 	swarm        *simSwarm
 	member       *simMember

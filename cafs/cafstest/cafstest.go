@@ -22,6 +22,9 @@ type Maker struct {
 	// Reopen closes a store that Open or Reopen returned, and opens what it held again. It is nil for stores that keep
 	// nothing; the tests of what survives are then left out.
 	Reopen func(t *testing.T, store cafs.Store) cafs.Store
+
+	// OpenLimited returns a new, empty store with a quota of quotaBytes, which are at least 64 MiB. Run closes it.
+	OpenLimited func(t *testing.T, quotaBytes int64) cafs.Store
 }
 
 // Run runs the suite, each test on a store of its own. Stores that have the role of cafs.Referrer are held to it as well.
@@ -56,6 +59,7 @@ func Run(t *testing.T, maker Maker) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) { test.run(t, openStore(t, maker)) })
 	}
+	runReclaimer(t, maker)
 	if _, ok := openStore(t, maker).(cafs.Referrer); ok {
 		runReferrer(t, maker)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"sync"
@@ -27,7 +28,9 @@ type appender struct {
 	dirty      []*growingPack           // appended to since the last sync; active is the last of them, if it is one
 	roots      []rootChange             // made since the last sync
 	touched    map[*fileVolume]struct{} // whose entries the next commit writes
-	gone       []uint64                 // file volumes whose entries it removes
+	gone       []uint64                 // volumes whose entries it removes
+	emptied    map[uint64]volumeInfo    // packs that nothing in the index leads to any more
+	syncing    []rootChange             // that the sync under way commits
 	unsynced   int64                    // bytes appended since the last sync
 	groups     uint64                   // of records, and changes of file volumes, since the store was opened
 	failed     error                    // why nothing more is taken
@@ -51,6 +54,7 @@ func newAppender(packs *packSet, files *fileSet, index *index, packSizeMax int64
 		index:       index,
 		packSizeMax: packSizeMax,
 		touched:     make(map[*fileVolume]struct{}),
+		emptied:     make(map[uint64]volumeInfo),
 		seen:        make(map[cafs.Key]struct{}),
 	}
 }
@@ -243,9 +247,11 @@ func (a *appender) cut() (unsyncedPart, error) {
 	for _, pack := range a.dirty {
 		part.commit.packs[pack.id] = pack.info
 	}
+	maps.Copy(part.commit.packs, a.emptied)
+	clear(a.emptied)
 	a.cutVolumes(&part)
 	a.dirty = nil
-	a.roots = nil
+	a.roots, a.syncing = nil, a.roots
 	a.unsynced = 0
 	a.index.freeze()
 	return part, nil
@@ -258,13 +264,14 @@ func (a *appender) sync(part unsyncedPart) error {
 	if err == nil {
 		err = a.index.commit(part.commit)
 	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	if err == nil {
+		a.syncing = nil
 		return nil
 	}
 	// After a failed sync the kernel may have dropped what it could not write: to sync again and believe the answer
 	// would be to lie.
-	a.mu.Lock()
-	defer a.mu.Unlock()
 	a.failed = fmt.Errorf("%w: %w", ErrUnsynced, err)
 	return a.failed
 }

@@ -54,3 +54,13 @@ func (b *ballast) ready() error {
 	b.lost = false
 	return nil
 }
+
+// size returns what the ballast takes in bytes.
+func (b *ballast) size() int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.lost {
+		return 0
+	}
+	return ballastBytes
+}

@@ -16,14 +16,14 @@ func (s *Store) Check(ctx context.Context, key cafs.Key, buf []byte) (bad []cafs
 		return nil, false, err
 	}
 	defer s.end()
-	if err := s.makeRoom(ctx); err != nil {
+	if err := s.readyToAppend(ctx); err != nil {
 		return nil, false, err
 	}
-	locations, err := s.index.lookup(key)
-	if err != nil {
-		return nil, false, err
-	}
-	for _, loc := range locations {
+	s.holds.touch(key)
+	for loc, err := range s.untried(key) {
+		if err != nil {
+			return bad, good, err
+		}
 		wrong, err := s.checkCopy(ctx, key, loc, buf)
 		switch {
 		case err != nil:
@@ -47,7 +47,9 @@ func (s *Store) checkCopy(ctx context.Context, key cafs.Key, loc location, buf [
 	switch {
 	case s.packs.known(loc.volume):
 		path = s.packs.path(loc.volume)
-		buf, err = s.packs.read(ctx, key, loc, buf)
+		if buf, err = s.packs.read(ctx, key, loc, buf); err != nil && !s.packs.known(loc.volume) {
+			err = errNoVolume // it was removed just now
+		}
 	case s.files.known(loc.volume):
 		path, buf, _, err = s.files.fill(ctx, loc, buf)
 		intact = s.files.usable(loc.volume, s.files.now())

@@ -54,7 +54,7 @@ type rootChange struct {
 type commit struct {
 	packs      map[uint64]volumeInfo
 	files      map[uint64]fileInfo
-	gone       []uint64     // file volumes that are no more, even if they are in files
+	gone       []uint64     // volumes that are no more, even if they are in files
 	roots      []rootChange // in the order in which they were made
 	nextVolume uint64
 }
@@ -413,16 +413,28 @@ func (x *index) volumes() (volumes, error) {
 
 // root returns what the catalog knows of a root; the error wraps cafs.ErrNotFound if that is nothing.
 func (x *index) root(root cafs.Key) (cafs.RootInfo, error) {
+	data, err := x.rootData(root)
+	if err != nil {
+		return cafs.RootInfo{}, err
+	}
+	return decodeRoot(root, data)
+}
+
+// rootData returns what the catalog knows of a root as it is encoded; the error wraps cafs.ErrNotFound if that is nothing.
+func (x *index) rootData(root cafs.Key) ([]byte, error) {
 	value, closer, err := x.db.Get(keyWithPrefix(prefixRoot, root))
 	if errors.Is(err, pebble.ErrNotFound) {
-		return cafs.RootInfo{}, fmt.Errorf("root %s: %w", root.Short(), cafs.ErrNotFound)
+		return nil, fmt.Errorf("root %s: %w", root.Short(), cafs.ErrNotFound)
 	}
 	if err != nil {
-		return cafs.RootInfo{}, fmt.Errorf("root %s: %w", root.Short(), err)
+		return nil, fmt.Errorf("root %s: %w", root.Short(), err)
 	}
 	defer closer.Close()
-	return decodeRoot(root, value)
+	return bytes.Clone(value), nil
 }
+
+// size returns what the key-value store takes on disk, in bytes.
+func (x *index) size() int64 { return int64(x.db.Metrics().DiskSpaceUsage()) }
 
 // roots enumerates the catalog as it is when the loop begins.
 func (x *index) roots(ctx context.Context) iter.Seq2[cafs.RootInfo, error] {

@@ -69,6 +69,42 @@ const (
 	// (see RootInfo.Check).
 	rootDataMax = 20 + cafs.RecordSizeMax + 4096 + 32768
 
+	// QuotaLeast is the smallest quota in bytes: ballast, packs of the least size, and the index with room to work in.
+	QuotaLeast = 64 << 20
+
+	// quotaPacks is how many packs fit in a quota: a pack is what must be kept free to be able to rewrite another.
+	quotaPacks = 16
+
+	// indexRoomBytes is kept free for the index, besides as much as it takes up to indexRoomMax: logs of two memtables, and
+	// tables that a compaction has written before it removes those that they replace.
+	indexRoomBytes = 8 << 20
+	indexRoomMax   = 32 << 20
+
+	// neededFilterBytes bounds the filter of what the catalog needs. It has 16 bits for a chunk, and so takes 1 in 1,000
+	// chunks of cache for needed; with more than 16 million chunks, 600 GiB, it has fewer: 10 at 1 TiB, where 1 in 70 is.
+	neededFilterBytes = 32 << 20
+	filterKeyBits     = 16
+
+	// The first filter of what is held serves for 32,768 chunks, each further one for more, up to a million: that takes 2 MiB.
+	// When there are 16 of them, more chunks count as held than are.
+	holdKeysFirst  = 32 << 10
+	holdKeysMax    = 1 << 20
+	holdFiltersMax = 16
+
+	// A filter of what was read lately takes 2 MiB and serves for a million chunks; there are two.
+	recentKeys  = 1 << 20
+	recentBytes = 2 << 20
+
+	// A pack is rewritten while there are others if half of it can go, and at last if wasteLeast-th of it can: to rewrite
+	// it costs what stays of it.
+	wasteUsual = 2
+	wasteLeast = 32
+
+	// sweepBatch is how many records of a pack are looked at together.
+	sweepBatch = 4096
+	// sweepWindow is how much of a pack is read for the header of a record; those of small chunks stand close together.
+	sweepWindow = 4096
+
 	// ballastBytes is set aside on the disk for the key-value store, which cannot go on when a write of its own finds the
 	// disk full: two memtables to flush, a log, and what a compaction takes before it gives up.
 	ballastBytes = 16 << 20

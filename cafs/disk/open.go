@@ -48,8 +48,14 @@ func Open(dir string, opts Options) (*Store, error) {
 }
 
 func (o Options) withDefaults() (Options, error) {
+	if o.Quota != 0 && o.Quota < QuotaLeast {
+		return o, fmt.Errorf("open store: quota of %d bytes: want %d or more", o.Quota, QuotaLeast)
+	}
 	if o.PackSize == 0 {
 		o.PackSize = PackSizeMax
+	}
+	if o.Quota > 0 {
+		o.PackSize = min(o.PackSize, max(packSizeLeast, o.Quota/quotaPacks))
 	}
 	if o.PackSize < packSizeLeast || o.PackSize > PackSizeMax {
 		return o, fmt.Errorf("open store: pack size of %d bytes: want %d to %d", o.PackSize, packSizeLeast, PackSizeMax)
@@ -62,6 +68,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.testOnlyNow == nil {
 		o.testOnlyNow = time.Now
+	}
+	if o.testOnlyRemove == nil {
+		o.testOnlyRemove = os.Remove
 	}
 	if o.testOnlyIndexFS == nil {
 		o.testOnlyIndexFS = vfs.Default
@@ -142,9 +151,14 @@ func openParts(dir string, opts Options) (*Store, error) {
 		ballast: ballast,
 		turn:    make(chan struct{}, 1),
 		removal: make(chan struct{}, 1),
+
+		quota:      quota{limit: opts.Quota, turn: make(chan struct{}, 1)},
+		sweeping:   make(chan struct{}, 1),
+		removeFile: opts.testOnlyRemove,
 	}
-	s.turn <- struct{}{}
-	s.removal <- struct{}{}
+	for _, turn := range []chan struct{}{s.turn, s.removal, s.quota.turn, s.sweeping} {
+		turn <- struct{}{}
+	}
 	if err := s.recover(); err != nil {
 		return nil, errors.Join(err, s.append.close(), packs.close(), index.close())
 	}
@@ -191,8 +205,18 @@ func (s *Store) recover() error {
 		next = max(next, id+1)
 	}
 	for id := range known {
-		if _, ok := sizes[id]; !ok {
+		if _, ok := sizes[id]; ok {
+			continue
+		}
+		if known[id].chunks > 0 {
 			log.Warnf("pack %s is gone, and %d chunks with it", s.packs.path(id), known[id].chunks)
+			continue
+		}
+		s.append.gone = append(s.append.gone, id) // it was emptied, and the removal of its entry was cut off
+	}
+	if len(s.append.gone) > 0 {
+		if err := durable.SyncDir(s.packs.dir); err != nil { // see removePack
+			return err
 		}
 	}
 	s.append.nextVolume = next

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -54,8 +55,10 @@ type packSet struct {
 	// mu guards the fields below.
 	mu    sync.Mutex
 	packs map[uint64]volumeInfo // what can be read of each pack, synced or not
+	bytes int64                 // of them together
 	open  map[uint64]*openPack
-	clock uint64 // counts the uses of open packs
+	clock uint64     // counts the uses of open packs
+	idle  *sync.Cond // a pack that is to be removed is no longer read
 }
 
 // openPack is a pack that is open for reading; the fields are guarded by packSet.mu.
@@ -63,16 +66,19 @@ type openPack struct {
 	file packFile
 	uses int    // reads under way
 	last uint64 // value of the clock at the last use
+	gone bool   // it is to be removed
 }
 
 func newPackSet(dir string, openFile openPackFile) *packSet {
-	return &packSet{
+	p := &packSet{
 		dir:      dir,
 		openFile: openFile,
 		reading:  make(chan struct{}, openPacksMax),
 		packs:    make(map[uint64]volumeInfo),
 		open:     make(map[uint64]*openPack),
 	}
+	p.idle = sync.NewCond(&p.mu)
+	return p
 }
 
 func (p *packSet) path(id uint64) string { return filepath.Join(p.dir, packName(id)) }
@@ -81,7 +87,55 @@ func (p *packSet) path(id uint64) string { return filepath.Join(p.dir, packName(
 func (p *packSet) set(id uint64, info volumeInfo) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.bytes += info.end - p.packs[id].end
 	p.packs[id] = info
+}
+
+// get returns what can be read of a pack.
+func (p *packSet) get(id uint64) (info volumeInfo, ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	info, ok = p.packs[id]
+	return info, ok
+}
+
+// before returns the ids of the packs that have one below end, the oldest first.
+func (p *packSet) before(end uint64) []uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var ids []uint64
+	for id := range p.packs {
+		if id < end {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+// size returns what the packs take in bytes.
+func (p *packSet) size() int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.bytes
+}
+
+// take takes a pack out of the set. From then on there are no reads of it, and its file is not open for them.
+func (p *packSet) take(id uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.bytes -= p.packs[id].end
+	delete(p.packs, id)
+	pack := p.open[id]
+	if pack == nil {
+		return
+	}
+	delete(p.open, id)
+	pack.gone = true
+	for pack.uses > 0 {
+		p.idle.Wait()
+	}
+	_ = pack.file.Close() // it was only read
 }
 
 // usable reports whether a location is inside of a pack that is here.
@@ -164,6 +218,9 @@ func (p *packSet) acquire(id uint64) (*openPack, error) {
 	if surplus != nil {
 		_ = surplus.Close() // it was only read
 	}
+	if pack == nil {
+		return nil, fmt.Errorf("open %s: %w", p.path(id), fs.ErrNotExist)
+	}
 	return pack, nil
 }
 
@@ -181,11 +238,14 @@ func (p *packSet) use(id uint64) *openPack {
 	return pack
 }
 
-// install adds a pack that was just opened, and returns a file to be closed: that one if another read was faster, or
-// the one that was used longest ago if there are too many.
+// install adds a pack that was just opened, and returns a file to be closed: that one if another read was faster, or if
+// the pack was taken out of the set, and is nil then; or the one that was used longest ago if there are too many.
 func (p *packSet) install(id uint64, file packFile) (pack *openPack, surplus packFile) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if _, ok := p.packs[id]; !ok {
+		return nil, file
+	}
 	p.clock++
 	if pack, ok := p.open[id]; ok {
 		pack.uses++
@@ -220,6 +280,9 @@ func (p *packSet) release(pack *openPack) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	pack.uses--
+	if pack.gone && pack.uses == 0 {
+		p.idle.Broadcast()
+	}
 }
 
 // close closes what is open for reading; no read may be under way.

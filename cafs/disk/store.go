@@ -24,16 +24,23 @@ type Options struct {
 	// PackSizeMax. It concerns packs made from now on.
 	PackSize int64
 
+	// Quota is the most that the store may take in bytes, at least QuotaLeast; 0 is no limit. Packs, index and ballast
+	// count; files of the user's do not. Packs are a 16th of it at most, which is kept free, as is what the index needs to
+	// work. A store that is larger when it is opened takes nothing before enough was reclaimed.
+	Quota int64
+
 	// What follows lets tests make the disk fail.
 	testOnlyOpenPack  openPackFile
 	testOnlyUserFiles userFiles
 	testOnlyIndexFS   vfs.FS
+	testOnlyRemove    func(path string) error
 	testOnlyNow       func() time.Time
 }
 
 // Store is a cafs.Store on disk, and a cafs.Referrer. Its methods may be called concurrently. It takes at most 40 MiB of
-// memory, besides the buffers that callers own and about 500 bytes for each volume, and keeps at most 160 files open,
-// besides those of volumes that callers have open.
+// memory, besides the buffers that callers own and about 500 bytes for each volume; while it reclaims up to 32 MiB more,
+// by what the catalog needs, and while chunks are held or reclaimed 2 MiB for each million of them that are used. It keeps
+// at most 160 files open, besides those of volumes that callers have open.
 type Store struct {
 	lock    *os.File
 	packs   *packSet
@@ -47,6 +54,13 @@ type Store struct {
 	synced uint64 // groups that the last sync covered
 	// removal lets one RemoveRoot look and act at a time.
 	removal chan struct{}
+
+	holds  holds
+	recent recent
+	quota  quota
+	// sweeping lets one pack be swept at a time.
+	sweeping   chan struct{}
+	removeFile func(path string) error
 
 	// life guards closed, and lets calls begin only before it is set.
 	life   sync.Mutex
@@ -83,22 +97,54 @@ func (s *Store) Get(ctx context.Context, key cafs.Key, buf []byte) ([]byte, erro
 		return nil, err
 	}
 	defer s.end()
-	locations, err := s.index.lookup(key)
-	if err != nil {
-		return nil, err
-	}
-	if len(locations) == 0 {
-		return nil, fmt.Errorf("chunk %s: %w", key, cafs.ErrNotFound)
-	}
+	s.holds.touch(key)
+	s.recent.touch(key)
+	return s.get(ctx, key, buf)
+}
+
+// get is Get without a trace.
+func (s *Store) get(ctx context.Context, key cafs.Key, buf []byte) ([]byte, error) {
 	var errs []error
-	for _, loc := range locations {
+	for loc, err := range s.untried(key) {
+		if err != nil {
+			return nil, err
+		}
 		data, err := s.read(ctx, key, loc, buf)
 		if err == nil {
 			return data, nil
 		}
 		errs = append(errs, err, s.forget(key, loc, err))
 	}
+	if len(errs) == 0 {
+		return nil, fmt.Errorf("chunk %s: %w", key, cafs.ErrNotFound)
+	}
 	return nil, errors.Join(errs...)
+}
+
+// untried enumerates the locations of a chunk, the best first. After the last it looks again, for the chunk may have been
+// moved to another pack meanwhile. It stops after the first error.
+func (s *Store) untried(key cafs.Key) iter.Seq2[location, error] {
+	return func(yield func(location, error) bool) {
+		var tried []location
+		for more := true; more; {
+			locations, err := s.index.lookup(key)
+			if err != nil {
+				yield(location{}, err)
+				return
+			}
+			more = false
+			for _, loc := range locations {
+				if slices.Contains(tried, loc) {
+					continue
+				}
+				if !yield(loc, nil) {
+					return
+				}
+				tried = append(tried, loc)
+				more = true
+			}
+		}
+	}
 }
 
 // errNoVolume: a location is in a volume that is no more.
@@ -107,7 +153,11 @@ var errNoVolume = fmt.Errorf("its volume is gone: %w", cafs.ErrNotFound)
 func (s *Store) read(ctx context.Context, key cafs.Key, loc location, buf []byte) ([]byte, error) {
 	switch {
 	case s.packs.known(loc.volume):
-		return s.packs.read(ctx, key, loc, buf)
+		data, err := s.packs.read(ctx, key, loc, buf)
+		if err != nil && !s.packs.known(loc.volume) {
+			break // it was removed just now
+		}
+		return data, err
 	case s.files.known(loc.volume):
 		return s.files.read(ctx, key, loc, buf)
 	}
@@ -142,6 +192,7 @@ func (s *Store) has(ctx context.Context, keys []cafs.Key, passOver func(volume u
 		return nil, err
 	}
 	defer s.end()
+	s.holds.touch(keys...)
 	have := make([]bool, len(keys))
 	now := s.files.now()
 	usable := func(loc location) bool {
@@ -169,6 +220,10 @@ func (s *Store) Put(ctx context.Context, chunks ...cafs.Chunk) error {
 			return errors.New("put chunk: it is the zero value of its type")
 		}
 	}
+	if s.quota.limit > 0 && groupLen(chunks) < len(chunks) {
+		held := s.holds.begin(false) // to make room for a group must not take the place of an earlier one
+		defer s.holds.end(held)
+	}
 	for len(chunks) > 0 {
 		n := groupLen(chunks)
 		if err := s.putGroup(ctx, chunks[:n]); err != nil {
@@ -192,14 +247,22 @@ func groupLen(chunks []cafs.Chunk) int {
 }
 
 func (s *Store) putGroup(ctx context.Context, chunks []cafs.Chunk) error {
-	if err := s.makeRoom(ctx); err != nil {
+	for _, chunk := range chunks {
+		s.holds.touch(chunk.Key())
+	}
+	release, err := s.reserveChunks(ctx, chunks)
+	if err != nil {
+		return err
+	}
+	defer release()
+	if err := s.readyToAppend(ctx); err != nil {
 		return err
 	}
 	return s.append.appendChunks(ctx, chunks)
 }
 
-// makeRoom sees to it that one more group may be appended.
-func (s *Store) makeRoom(ctx context.Context) error {
+// readyToAppend sees to it that one more group may be appended.
+func (s *Store) readyToAppend(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -263,12 +326,18 @@ func (s *Store) PutRoot(ctx context.Context, root cafs.RootInfo) error {
 }
 
 func (s *Store) changeRoot(ctx context.Context, change rootChange) error {
-	if err := s.makeRoom(ctx); err != nil {
+	release, err := s.reserveRoot(ctx, change)
+	if err != nil {
+		return err
+	}
+	defer release()
+	if err := s.readyToAppend(ctx); err != nil {
 		return err
 	}
 	if err := s.append.appendRoot(change); err != nil {
 		return err
 	}
+	s.quota.changes.Add(1)
 	return s.sync(ctx)
 }
 
@@ -339,7 +408,7 @@ func (s *Store) Stats() (Stats, error) {
 	defer s.end()
 	var stats Stats
 	stats.Packs, stats.PackBytes, stats.Chunks = s.packs.total()
-	stats.IndexBytes = int64(s.index.db.Metrics().DiskSpaceUsage())
+	stats.IndexBytes = s.index.size()
 	return stats, nil
 }
 

@@ -9,9 +9,11 @@ import (
 )
 
 // openAt opens the store in dir, which the caller closes.
-func openAt(t testing.TB, dir string) *disk.Store {
+func openAt(t testing.TB, dir string) *disk.Store { return openWith(t, dir, disk.Options{}) }
+
+func openWith(t testing.TB, dir string, opts disk.Options) *disk.Store {
 	t.Helper()
-	store, err := disk.Open(dir, disk.Options{})
+	store, err := disk.Open(dir, opts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -27,6 +29,9 @@ func TestConformance(t *testing.T) {
 	}
 	cafstest.Run(t, cafstest.Maker{
 		Open: func(t *testing.T) cafs.Store { return open(t, t.TempDir()) },
+		OpenLimited: func(t *testing.T, quotaBytes int64) cafs.Store {
+			return openWith(t, t.TempDir(), disk.Options{Quota: quotaBytes})
+		},
 		Reopen: func(t *testing.T, store cafs.Store) cafs.Store {
 			if err := store.Close(); err != nil {
 				t.Fatal(err)

@@ -93,14 +93,23 @@ func (v *volume) Refer(ctx context.Context, chunks ...cafs.ChunkRef) error {
 		}
 	}
 	for group := range slices.Chunk(chunks, groupChunksMax) {
-		if err := v.store.makeRoom(ctx); err != nil {
-			return fmt.Errorf("refer to chunks: %w", err)
-		}
-		if err := v.store.append.refer(ctx, v.volume, group); err != nil {
+		if err := v.refer(ctx, group); err != nil {
 			return fmt.Errorf("refer to chunks: %w", err)
 		}
 	}
 	return nil
+}
+
+func (v *volume) refer(ctx context.Context, group []cafs.ChunkRef) error {
+	release, err := v.store.reserve(ctx, int64(len(group))*indexEntryBytes)
+	if err != nil {
+		return err
+	}
+	defer release()
+	if err := v.store.readyToAppend(ctx); err != nil {
+		return err
+	}
+	return v.store.append.refer(ctx, v.volume, group)
 }
 
 // Sync implements cafs.Volume.

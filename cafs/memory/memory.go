@@ -12,27 +12,48 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/swarmsync/swarmsync/cafs"
 )
 
-// Store is a cafs.Store in memory. It has no limit of its own: it takes the sum of the chunks that are put, and about
-// 100 bytes for each. Its methods may be called concurrently. Sync and PutRoot promise no more than the other methods,
-// for nothing here outlives the process.
+// Store is a cafs.Store in memory. It takes the sum of the chunks that are put, and about 100 bytes for each. Its methods
+// may be called concurrently. Sync and PutRoot promise no more than the other methods, for nothing here outlives the
+// process.
 type Store struct {
+	quota int64 // 0: none
+
 	mu     sync.RWMutex
 	closed bool
-	chunks map[cafs.Key][]byte
+	chunks map[cafs.Key]*chunk
 	roots  map[cafs.Key]cafs.RootInfo
+	// chunkBytes and rootBytes are what chunks and roots take.
+	chunkBytes, rootBytes int64
+	// holds are the times at which the holds began.
+	holds map[*hold]int64
+
+	// clock counts uses of chunks: it is the time that holds and chunks are compared by.
+	clock atomic.Int64
+}
+
+// chunk is the bytes of one, and when it was last put, read or asked for. Nobody changes the bytes.
+type chunk struct {
+	data []byte
+	used atomic.Int64
 }
 
 var _ cafs.Store = (*Store)(nil)
 
-// New returns an empty store.
-func New() *Store {
+// New returns an empty store without a limit.
+func New() *Store { return NewLimited(0) }
+
+// NewLimited returns an empty store of at most quota bytes, roots and 100 bytes for each chunk counted; 0 is no limit.
+func NewLimited(quota int64) *Store {
 	return &Store{
-		chunks: make(map[cafs.Key][]byte),
+		quota:  quota,
+		chunks: make(map[cafs.Key]*chunk),
 		roots:  make(map[cafs.Key]cafs.RootInfo),
+		holds:  make(map[*hold]int64),
 	}
 }
 
@@ -51,11 +72,11 @@ func (s *Store) Get(ctx context.Context, key cafs.Key, buf []byte) ([]byte, erro
 	if err := s.ready(ctx); err != nil {
 		return nil, err
 	}
-	data, ok := s.chunks[key]
-	if !ok {
+	found := s.use(key)
+	if found == nil {
 		return nil, fmt.Errorf("chunk %s: %w", key, cafs.ErrNotFound)
 	}
-	return append(buf[:0], data...), nil
+	return append(buf[:0], found.data...), nil
 }
 
 // Has implements cafs.Getter.
@@ -67,7 +88,7 @@ func (s *Store) Has(ctx context.Context, keys []cafs.Key) ([]bool, error) {
 	}
 	have := make([]bool, len(keys))
 	for i, key := range keys {
-		_, have[i] = s.chunks[key]
+		have[i] = s.use(key) != nil
 	}
 	return have, nil
 }
@@ -79,10 +100,11 @@ func (s *Store) Check(ctx context.Context, key cafs.Key, _ []byte) (bad []cafs.B
 	if err := s.ready(ctx); err != nil {
 		return nil, false, err
 	}
-	data, ok := s.chunks[key]
-	if !ok || cafs.KeyOf(data) == key {
-		return nil, ok, nil
+	found := s.use(key)
+	if found == nil || cafs.KeyOf(found.data) == key {
+		return nil, found != nil, nil
 	}
+	s.chunkBytes -= s.chunkSize(key)
 	delete(s.chunks, key)
 	return []cafs.BadCopy{{Path: "memory", Err: cafs.ErrCorrupt}}, false, nil
 }
@@ -94,13 +116,26 @@ func (s *Store) Put(ctx context.Context, chunks ...cafs.Chunk) error {
 	if err := s.ready(ctx); err != nil {
 		return err
 	}
-	for _, chunk := range chunks {
-		if len(chunk.Data()) < cafs.ChunkSizeMin {
+	for _, c := range chunks {
+		if len(c.Data()) < cafs.ChunkSizeMin {
 			return fmt.Errorf("put chunk: it is the zero value of its type")
 		}
-		if _, ok := s.chunks[chunk.Key()]; !ok {
-			s.chunks[chunk.Key()] = bytes.Clone(chunk.Data())
+	}
+	// To make room for one of them must not take the place of another.
+	h := new(hold)
+	s.holds[h] = s.clock.Add(1)
+	defer delete(s.holds, h)
+	for _, c := range chunks {
+		if s.use(c.Key()) != nil {
+			continue
 		}
+		size := chunkOverhead + int64(len(c.Data()))
+		if err := s.makeRoom(ctx, size); err != nil {
+			return fmt.Errorf("put chunk: %w", err)
+		}
+		s.chunks[c.Key()] = &chunk{data: bytes.Clone(c.Data())}
+		s.use(c.Key())
+		s.chunkBytes += size
 	}
 	return nil
 }
@@ -122,8 +157,16 @@ func (s *Store) PutRoot(ctx context.Context, root cafs.RootInfo) error {
 	if err := s.ready(ctx); err != nil {
 		return err
 	}
+	size := rootSize(root)
+	if old, ok := s.roots[root.Root]; ok {
+		size -= rootSize(old)
+	}
+	if err := s.makeRoom(ctx, size); err != nil {
+		return fmt.Errorf("put root %s: %w", root.Root.Short(), err)
+	}
 	root.Record = bytes.Clone(root.Record)
 	s.roots[root.Root] = root
+	s.rootBytes += size
 	return nil
 }
 
@@ -181,10 +224,12 @@ func (s *Store) RemoveRoot(ctx context.Context, root cafs.Key) error {
 	if err := s.ready(ctx); err != nil {
 		return err
 	}
-	if _, ok := s.roots[root]; !ok {
+	info, ok := s.roots[root]
+	if !ok {
 		return fmt.Errorf("remove root %s: %w", root.Short(), cafs.ErrNotFound)
 	}
 	delete(s.roots, root)
+	s.rootBytes -= rootSize(info)
 	return nil
 }
 

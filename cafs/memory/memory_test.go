@@ -9,5 +9,8 @@ import (
 )
 
 func TestConformance(t *testing.T) {
-	cafstest.Run(t, cafstest.Maker{Open: func(*testing.T) cafs.Store { return memory.New() }})
+	cafstest.Run(t, cafstest.Maker{
+		Open:        func(*testing.T) cafs.Store { return memory.New() },
+		OpenLimited: func(_ *testing.T, quotaBytes int64) cafs.Store { return memory.NewLimited(quotaBytes) },
+	})
 }
