@@ -3,6 +3,7 @@ package disk
 import (
 	"bytes"
 	"errors"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -167,18 +168,79 @@ func TestSyncFails(t *testing.T) {
 	mustPut(t, store, cafstest.Chunk(3, 1000))
 }
 
-// TestPowerCut cuts the power at random moments: of the packs only what was synced is left for sure, and behind it some
-// of the rest, zeros or noise; of the index what its own file system, which plays the same game, has kept.
+// powerCut is a directory of a store whose power is cut: of the packs only what was synced is left for sure, and behind it
+// some of the rest, zeros or noise; of the index what its own file system, which plays the same game, has kept.
+type powerCut struct {
+	t       *testing.T
+	rnd     *rand.Rand
+	dir     string
+	faults  faults
+	indexFS *vfs.MemFS
+}
+
+func newPowerCut(t *testing.T, rnd *rand.Rand) *powerCut {
+	t.Helper()
+	c := &powerCut{t: t, rnd: rnd, dir: t.TempDir(), indexFS: vfs.NewCrashableMem()}
+	if err := c.indexFS.MkdirAll(c.dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// now returns a directory with what a cut at this moment leaves.
+func (c *powerCut) now() string {
+	c.t.Helper()
+	cut := c.t.TempDir()
+	cutIndex := c.indexFS.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: c.rnd.IntN(101), RNG: c.rnd})
+	if err := os.Mkdir(filepath.Join(cut, packsName), 0o700); err != nil {
+		c.t.Fatal(err)
+	}
+	if err := writeVersion(cut); err != nil {
+		c.t.Fatal(err)
+	}
+	if _, err := vfs.Clone(cutIndex, vfs.Default, filepath.Join(c.dir, indexName), filepath.Join(cut, indexName)); err != nil {
+		c.t.Fatal(err)
+	}
+	eachFile(c.t, filepath.Join(c.dir, packsName), "*.pack", func(path string) {
+		content, err := os.ReadFile(path)
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		content = c.spoil(path, content)
+		if err := os.WriteFile(filepath.Join(cut, packsName, filepath.Base(path)), content, 0o600); err != nil {
+			c.t.Fatal(err)
+		}
+	})
+	return cut
+}
+
+// spoil returns what is left of a pack.
+func (c *powerCut) spoil(path string, content []byte) []byte {
+	c.faults.mu.Lock()
+	sure := c.faults.synced[path]
+	c.faults.mu.Unlock()
+	if sure == 0 && c.rnd.IntN(2) == 0 {
+		content = nil
+	}
+	for at := sure; at < int64(len(content)); {
+		end := min(at+c.rnd.Int64N(4096), int64(len(content)))
+		if c.rnd.IntN(3) == 0 {
+			clear(content[at:end])
+		}
+		if c.rnd.IntN(40) == 0 {
+			content = content[:end]
+		}
+		at = end
+	}
+	return content
+}
+
+// TestPowerCut cuts the power at random moments.
 func TestPowerCut(t *testing.T) {
 	rnd := newRand(t)
 	for range 15 {
-		dir, cut := t.TempDir(), t.TempDir()
-		var faults faults
-		indexFS := vfs.NewCrashableMem()
-		if err := indexFS.MkdirAll(dir, 0o700); err != nil {
-			t.Fatal(err)
-		}
-		store := mustOpen(t, dir, Options{testOnlyOpenPack: faults.open, testOnlyIndexFS: indexFS})
+		cut := newPowerCut(t, rnd)
+		store := mustOpen(t, cut.dir, Options{testOnlyOpenPack: cut.faults.open, testOnlyIndexFS: cut.indexFS})
 		store.append.packSizeMax = 50_000 // less than an option may ask for
 		var synced []cafs.Chunk
 		var put []cafs.Chunk
@@ -197,44 +259,7 @@ func TestPowerCut(t *testing.T) {
 				synced = put[:len(put):len(put)]
 			}
 		}
-
-		// The cut.
-		cutIndex := indexFS.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: rnd.IntN(101), RNG: rnd})
-		if err := os.Mkdir(filepath.Join(cut, packsName), 0o700); err != nil {
-			t.Fatal(err)
-		}
-		if err := writeVersion(cut); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := vfs.Clone(cutIndex, vfs.Default, filepath.Join(dir, indexName), filepath.Join(cut, indexName)); err != nil {
-			t.Fatal(err)
-		}
-		eachFile(t, filepath.Join(dir, packsName), "*.pack", func(path string) {
-			content, err := os.ReadFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			faults.mu.Lock()
-			sure := faults.synced[path]
-			faults.mu.Unlock()
-			if sure == 0 && rnd.IntN(2) == 0 {
-				content = nil
-			}
-			for at := sure; at < int64(len(content)); {
-				end := min(at+rnd.Int64N(4096), int64(len(content)))
-				if rnd.IntN(3) == 0 {
-					clear(content[at:end])
-				}
-				if rnd.IntN(40) == 0 {
-					content = content[:end]
-				}
-				at = end
-			}
-			if err := os.WriteFile(filepath.Join(cut, packsName, filepath.Base(path)), content, 0o600); err != nil {
-				t.Fatal(err)
-			}
-		})
-		after := mustOpen(t, cut, Options{})
+		after := mustOpen(t, cut.now(), Options{})
 		checkHolds(t, after, synced...)
 		checkHonest(t, after, put)
 		for _, root := range roots {

@@ -33,7 +33,8 @@ type sweeper struct {
 	moves []packEntry // that are to be moved next
 	size  int         // of their records, in bytes
 	data  []byte
-	moved int64 // bytes that were appended elsewhere
+	roots map[cafs.Key]struct{} // whose records were dealt with
+	moved int64                 // bytes that were appended elsewhere
 	freed cafs.Reclaimed
 }
 
@@ -44,7 +45,7 @@ func (r *run) sweep(ctx context.Context, id uint64) (cafs.Reclaimed, error) {
 	if !ok {
 		return cafs.Reclaimed{}, nil
 	}
-	w := &sweeper{run: r, id: id}
+	w := &sweeper{run: r, id: id, roots: make(map[cafs.Key]struct{})}
 	err := s.walkPack(ctx, id, info.end, w.visit)
 	if errors.Is(err, errRecordBad) {
 		log.Warnf("pack %s is damaged; what the index knows of it is moved: %v", s.packs.path(id), err)
@@ -83,19 +84,33 @@ func (s *Store) removePack(id uint64, info volumeInfo) error {
 
 // visit moves or drops what is in a part of the pack.
 func (w *sweeper) visit(ctx context.Context, entries []packEntry, roots []packRoot) error {
-	if err := w.store.append.keepRoots(w.id, roots, &w.moved); err != nil {
+	if err := w.keepRoots(roots); err != nil {
 		return err
 	}
 	for _, e := range entries {
+		do := w.drop
 		if w.needs(e.key) || w.spares(e.key) {
-			if err := w.move(ctx, e); err != nil {
-				return err
-			}
-		} else if err := w.drop(ctx, e); err != nil {
+			do = w.move
+		}
+		if err := do(ctx, e); err != nil {
 			return err
 		}
 	}
 	return w.syncIfFull(ctx)
+}
+
+// keepRoots keeps what the catalog knows of roots that have records in the pack.
+func (w *sweeper) keepRoots(roots []packRoot) error {
+	roots = slices.DeleteFunc(roots, func(root packRoot) bool {
+		_, done := w.roots[root.key]
+		return done
+	})
+	moved, kept, err := w.store.append.keepRoots(w.id, roots)
+	for _, root := range kept {
+		w.roots[root] = struct{}{}
+	}
+	w.moved += moved
+	return err
 }
 
 // syncIfFull keeps the overlay of the index from growing.
@@ -272,19 +287,19 @@ func (a *appender) setMoved(keys []cafs.Key, lists [][]location, moved map[int]l
 	a.index.set(kept, keptLists)
 }
 
-// keepRoots appends what the catalog knows of roots that have records in a pack which is about to go, and adds the bytes to
-// moved. It need not if a change of the root is on its way into the index: the record of that is in a newer pack.
-func (a *appender) keepRoots(from uint64, roots []packRoot, moved *int64) error {
+// keepRoots appends what the catalog knows of roots that have records in a pack which is about to go. It returns the bytes,
+// and the roots. It need not if a change of the root is on its way into the index: the record of that is in a newer pack.
+func (a *appender) keepRoots(from uint64, roots []packRoot) (bytes int64, kept []cafs.Key, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.failed != nil {
-		return a.failed
+		return 0, nil, a.failed
 	}
 	older := len(a.packs.before(from)) > 0
 	a.buf = a.buf[:0]
 	for _, root := range roots {
 		changing := func(change rootChange) bool { return change.root == root.key }
-		if slices.ContainsFunc(a.roots, changing) || slices.ContainsFunc(a.syncing, changing) {
+		if slices.Contains(kept, root.key) || slices.ContainsFunc(a.roots, changing) || slices.ContainsFunc(a.syncing, changing) {
 			continue
 		}
 		data, err := a.index.rootData(root.key)
@@ -293,14 +308,14 @@ func (a *appender) keepRoots(from uint64, roots []packRoot, moved *int64) error 
 				continue
 			}
 		} else if err != nil {
-			return err
+			return 0, nil, err
 		}
 		a.buf, _ = appendRecord(a.buf, root.key, true, data)
+		kept = append(kept, root.key)
 	}
-	if len(a.buf) == 0 {
-		return nil
+	if len(kept) == 0 {
+		return 0, nil, nil
 	}
-	*moved += int64(len(a.buf))
-	_, _, err := a.write(0)
-	return err
+	_, _, err = a.write(0)
+	return int64(len(a.buf)), kept, err
 }
