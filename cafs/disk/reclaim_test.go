@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -26,6 +28,17 @@ type listedRoot struct {
 // addListed puts chunks, and the root that lists them into the catalog.
 func addListed(t *testing.T, store *Store, chunks []cafs.Chunk) listedRoot {
 	t.Helper()
+	root := list(t, chunks)
+	for group := range slices.Chunk(root.chunks, 20) {
+		mustPut(t, store, group...)
+	}
+	mustPutRoot(t, store, root.info)
+	return root
+}
+
+// list makes a root of chunks.
+func list(t *testing.T, chunks []cafs.Chunk) listedRoot {
+	t.Helper()
 	all := slices.Clone(chunks)
 	builder := cafs.NewListBuilder(func(page cafs.Chunk) error {
 		all = append(all, page)
@@ -42,10 +55,6 @@ func addListed(t *testing.T, store *Store, chunks []cafs.Chunk) listedRoot {
 	}
 	record := cafs.Record{Kind: cafs.KindFile, Data: list}.Encode()
 	info := cafs.RootInfo{Root: cafs.KeyOf(record), Record: record, Complete: true, Name: fmt.Sprintf("%d chunks", len(chunks))}
-	for group := range slices.Chunk(all, 20) {
-		mustPut(t, store, group...)
-	}
-	mustPutRoot(t, store, info)
 	return listedRoot{info, all}
 }
 
@@ -274,6 +283,82 @@ func TestGetWhilePackGoes(t *testing.T) {
 	}
 }
 
+// slowPack is a pack whose reads call reading first, and over in the end.
+type slowPack struct {
+	packFile
+	reading func() (over func())
+}
+
+func (p *slowPack) ReadAt(data []byte, offset int64) (int, error) {
+	defer p.reading()()
+	return p.packFile.ReadAt(data, offset)
+}
+
+// TestPackStaysWhileRead has a read go on while its pack is given up: the file is not removed before it is over, which not
+// every system would do.
+func TestPackStaysWhileRead(t *testing.T) {
+	var store *Store
+	var slow, over atomic.Bool
+	begun := make(chan struct{})
+	reading := func() func() {
+		if !slow.CompareAndSwap(true, false) {
+			return func() {}
+		}
+		close(begun)
+		for store.packs.known(0) {
+			runtime.Gosched()
+		}
+		return func() { over.Store(true) }
+	}
+	store = mustOpen(t, t.TempDir(), Options{
+		testOnlyOpenPack: func(path string, flag int) (packFile, error) {
+			file, err := openOSPackFile(path, flag)
+			return &slowPack{file, reading}, err
+		},
+		testOnlyRemove: func(path string) error {
+			if !over.Load() {
+				t.Error("the pack is removed while it is read")
+			}
+			return os.Remove(path)
+		},
+	})
+	root := addListed(t, store, testChunks(0, 5, 4000))
+	mustPut(t, store, testChunks(100, 50, 4000)...)
+	slow.Store(true)
+	var reader sync.WaitGroup
+	reader.Go(func() { checkHolds(t, store, root.chunks[0]) })
+	<-begun
+	mustReclaim(t, store)
+	reader.Wait()
+}
+
+// TestHoldEndsWhileReclaimed puts a root, and ends the hold under which its chunks were put and found, after the catalog was
+// read. The hold of the reclaiming goes on with what that protected.
+func TestHoldEndsWhileReclaimed(t *testing.T) {
+	store := mustOpen(t, t.TempDir(), Options{})
+	root := list(t, testChunks(0, 20, 4000))
+	mustPut(t, store, root.chunks[:10]...)
+	mustPut(t, store, testChunks(100, 50, 4000)...)
+	release := store.Hold()
+	mustPut(t, store, root.chunks...)
+	r, err := store.beginRun(t.Context(), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.end()
+	mustPutRoot(t, store, root.info)
+	release()
+	for more := true; more; {
+		if _, more, err = r.step(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	checkRoots(t, store, []listedRoot{root})
+	if have, err := store.Has(t.Context(), []cafs.Key{cafstest.Chunk(100, 4000).Key()}); err != nil || have[0] {
+		t.Errorf("nothing was given up (error %v)", err)
+	}
+}
+
 // TestDropTouched touches a chunk after it was found to be of no use.
 func TestDropTouched(t *testing.T) {
 	store := mustOpen(t, t.TempDir(), Options{})
@@ -431,6 +516,30 @@ func TestReclaimRootRecords(t *testing.T) {
 		t.Fatal(err)
 	}
 	checkCatalog(t, mustOpen(t, dir, Options{}), kept)
+}
+
+// TestReclaimKeepsRemoval gives up a pack that says that a root was removed, while an older one has the root.
+func TestReclaimKeepsRemoval(t *testing.T) {
+	dir := t.TempDir()
+	store := mustOpen(t, dir, Options{})
+	removed := cafstest.Root(1)
+	mustPutRoot(t, store, removed)
+	kept := addListed(t, store, testChunks(0, 50, 4000))
+	store.append.packSizeMax = store.packs.size()
+	mustPut(t, store, testChunks(100, 30, 4000)...) // a new pack
+	if err := store.RemoveRoot(t.Context(), removed.Root); err != nil {
+		t.Fatal(err)
+	}
+	mustReclaim(t, store)
+	if packs := store.packs.before(1000); !slices.Equal(packs, []uint64{0, 2}) {
+		t.Fatalf("packs %v: want the first, and what is left of the second in the third", packs)
+	}
+	mustClose(t, store)
+	if err := os.RemoveAll(filepath.Join(dir, indexName)); err != nil {
+		t.Fatal(err)
+	}
+	store = mustOpen(t, dir, Options{})
+	checkRoots(t, store, []listedRoot{kept})
 }
 
 func TestQuotaOptions(t *testing.T) {
