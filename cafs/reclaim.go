@@ -22,9 +22,9 @@ type Reclaimer interface {
 
 	// Reclaim frees cache until no more than opts.Keep bytes of it are left, or as little as is worth the work; the store
 	// says what that is. Reads, puts and syncs go on meanwhile. After an error, and when ctx ends it, what was freed is
-	// free, and nothing else has happened. The error wraps ErrNotFound if a page of a complete root is missing, and
-	// errors.ErrUnsupported if there is a root that this release can't read: nothing is freed then, for it can't be known
-	// what they need.
+	// free, and nothing else has happened. The error wraps ErrCorrupt if a page is missing of a root that is complete, or
+	// was until it was damaged, and errors.ErrUnsupported if there is a root that this release can't read: nothing is freed
+	// then, for it can't be known what they need.
 	Reclaim(ctx context.Context, opts ReclaimOptions) (Reclaimed, error)
 
 	// Space returns what the store takes. It is cheap.
@@ -89,8 +89,8 @@ func (e *QuotaError) Unwrap() error { return ErrQuota }
 
 // Needed calls visit with everything that a catalogued root needs, as far as g tells: its pages, and the chunks that
 // they list; some of them more than once. It is for stores, which pass a Getter that leaves no trace of its reads. Pages
-// that are not here hide what is below them if the root is incomplete; of a complete one the error wraps ErrNotFound,
-// so that damage is not taken for leave to throw away the rest. A root that breaks the rules of the format needs
+// that are not here hide what is below them if the root never was complete; else the error wraps ErrCorrupt, so that damage
+// is not taken for leave to throw away the rest. A root that breaks the rules of the format needs
 // what can be read of it. The error wraps errors.ErrUnsupported if a later release may know what the root needs.
 func Needed(ctx context.Context, g Getter, root RootInfo, visit func(ChunkInfo) error) error {
 	record, err := ParseRecord(root.Record)
@@ -104,7 +104,7 @@ func Needed(ctx context.Context, g Getter, root RootInfo, visit func(ChunkInfo) 
 	if err != nil {
 		return nil
 	}
-	w := neededWalk{g: g, list: record.Data, complete: root.Complete, visit: visit, seen: make(map[Key]struct{})}
+	w := neededWalk{g: g, list: record.Data, whole: root.Complete || root.Damaged, visit: visit, seen: make(map[Key]struct{})}
 	if err := w.items(ctx, top, PageInfo{Level: record.Data.Depth}); err != nil {
 		return fmt.Errorf("what root %s needs: %w", root.Root.Short(), err)
 	}
@@ -113,10 +113,10 @@ func Needed(ctx context.Context, g Getter, root RootInfo, visit func(ChunkInfo) 
 
 // neededWalk is one call of Needed.
 type neededWalk struct {
-	g        Getter
-	list     List
-	complete bool
-	visit    func(ChunkInfo) error
+	g     Getter
+	list  List
+	whole bool // all pages were here once
+	visit func(ChunkInfo) error
 	// seen are the pages of level 1 and above that were walked: a hostile list refers to the same ones again and again. It
 	// holds some 2,800 for content of 1 TiB.
 	seen map[Key]struct{}
@@ -154,8 +154,8 @@ func (w *neededWalk) page(ctx context.Context, p PageInfo) error {
 	case errors.Is(err, ErrBadRoot):
 		return nil
 	case errors.Is(err, ErrNotFound) || errors.Is(err, ErrCorrupt):
-		if w.complete {
-			return fmt.Errorf("a page is missing; fetch the root again, or remove it: %w: %w", err, ErrNotFound)
+		if w.whole {
+			return fmt.Errorf("a page is missing: %w", ErrCorrupt)
 		}
 		return nil
 	case err != nil:

@@ -128,7 +128,14 @@ func (n *Node) addedBefore(ctx context.Context, referrer cafs.Referrer, path str
 
 // checkAddSpace says in time that the store has no room for a file. One that was added before may take next to none.
 func (n *Node) checkAddSpace(ctx context.Context, path string, size int64) error {
-	err := n.checkStoreSpace(size)
+	space, err := n.store.Space(ctx)
+	if err != nil {
+		return err
+	}
+	if space.Quota > 0 && size > space.Quota {
+		return fmt.Errorf("%d bytes don't fit in a store of %d: %w", size, space.Quota, cafs.ErrQuota)
+	}
+	err = n.checkStoreSpace(size)
 	if !errors.Is(err, ErrNoSpace) {
 		return err
 	}
@@ -175,6 +182,7 @@ func (n *Node) add(ctx context.Context, a addition, opts AddOptions) (RootStatus
 		salt = make([]byte, cafs.SaltSize)
 		_, _ = rand.Read(salt) // never fails
 	}
+	defer n.store.Hold()() // until the root is in the catalog
 	record, err := cafs.AddFile(ctx, n.store, a.reader, cafs.AddOptions{Salt: salt, Volume: a.volume, Progress: tell})
 	if err != nil {
 		if cause := context.Cause(ctx); cause != nil {

@@ -119,6 +119,9 @@ func (n *Node) Roots(ctx context.Context) iter.Seq2[RootStatus, error] {
 			if err == nil {
 				status, err = n.rootStatus(ctx, info)
 			}
+			if err == nil {
+				err = n.addOccupancy(ctx, &status)
+			}
 			if !yield(status, err) || err != nil {
 				return
 			}

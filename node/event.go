@@ -24,7 +24,7 @@ const (
 	EventDamage EventKind = "damage"
 )
 
-// Event tells what a running Add, Fetch or Verify is doing. The callbacks that receive events are called one at a time and
+// Event tells what a running Add, Fetch, Verify or Reclaim is doing. The callbacks that receive events are called one at a time and
 // must return soon.
 type Event struct {
 	Kind EventKind `json:"event"`
@@ -37,6 +37,8 @@ type Event struct {
 	Fetched int64 `json:"fetched,omitempty"`
 	// Rate is the recent speed in bytes a second.
 	Rate int64 `json:"rate,omitempty"`
+	// Freed is how many bytes a Reclaim has freed.
+	Freed int64 `json:"freed,omitempty"`
 	// Peers is the number of holders with a session.
 	Peers int `json:"peers,omitempty"`
 

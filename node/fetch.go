@@ -54,6 +54,7 @@ type fetch struct {
 	buffers chan []byte
 	events  events
 
+	unhold func()                  // ends the hold on what is here, once the catalog needs all of that
 	stop   context.CancelCauseFunc // ends the fetch as a whole, whoever calls it
 	cancel context.CancelCauseFunc // ends the transfer; valid once that has begun
 	work   sync.WaitGroup
@@ -162,6 +163,8 @@ func (f *fetch) run(ctx context.Context) error {
 		return err
 	}
 	defer release()
+	f.unhold = sync.OnceFunc(f.node.store.Hold())
+	defer f.unhold()
 	defer context.AfterFunc(f.node.ctx, func() { f.stop(ErrClosed) })()
 
 	transferring, cancel := context.WithCancelCause(ctx)
@@ -263,6 +266,9 @@ func (f *fetch) begin(ctx context.Context, record []byte) error {
 	f.result.Bytes = size
 	f.plan = newPlan(shuffle.Order(int(c.outline.RangesMax()), seed), size)
 	f.plan.stallFirst = f.node.patience.stall
+	if c.outline.Complete() {
+		f.unhold()
+	}
 	f.changed.Broadcast()
 	f.checkComplete()
 	if !c.outline.Complete() {

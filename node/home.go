@@ -39,7 +39,7 @@ type home struct {
 
 // openHome opens the home in dir and makes what is missing there. A directory that holds something else, or a newer
 // format, is refused and left as it is.
-func openHome(dir string, store cafs.Store) (*home, error) {
+func openHome(dir string, store cafs.Store, quota int64) (*home, error) {
 	h := &home{dir: dir, store: store}
 	if dir == "" {
 		identity, _, err := crypto.GenerateEd25519Key(rand.Reader)
@@ -48,14 +48,14 @@ func openHome(dir string, store cafs.Store) (*home, error) {
 		}
 		h.identity = identity
 		if store == nil {
-			h.store, h.ownStore = memory.New(), true
+			h.store, h.ownStore = memory.NewLimited(quota), true
 		}
 		return h, nil
 	}
 	if err := h.lockDir(); err != nil {
 		return nil, err
 	}
-	if err := h.fill(); err != nil {
+	if err := h.fill(quota); err != nil {
 		return nil, errors.Join(err, h.close())
 	}
 	return h, nil
@@ -94,9 +94,9 @@ func (h *home) lockDir() error {
 }
 
 // fill opens or makes what is in a home.
-func (h *home) fill() error {
+func (h *home) fill(quota int64) error {
 	if h.store == nil {
-		opened, err := disk.Open(filepath.Join(h.dir, homeStoreDir), disk.Options{})
+		opened, err := disk.Open(filepath.Join(h.dir, homeStoreDir), disk.Options{Quota: quota})
 		if err != nil {
 			return fmt.Errorf("open home %s: %w", h.dir, err)
 		}

@@ -49,6 +49,9 @@ type Config struct {
 	// UpLimit and DownLimit bound the bytes a second that all sessions together send and receive: at least LimitMin.
 	// Zero: no limit.
 	UpLimit, DownLimit int64
+	// Quota is the most that the store may take, in bytes, at least disk.QuotaLeast, its index counted, but no files that
+	// are served from where they are. Zero: no limit. A Store of the caller's has its own.
+	Quota int64
 
 	// testOnlyPatience, if not nil, replaces the patience with peers.
 	testOnlyPatience *patience
@@ -113,7 +116,7 @@ func New(ctx context.Context, cfg Config) (*Node, error) {
 	if err := cfg.checkLimits(); err != nil {
 		return nil, err
 	}
-	opened, err := openHome(cfg.Home, cfg.Store)
+	opened, err := openHome(cfg.Home, cfg.Store, cfg.Quota)
 	if err != nil {
 		return nil, err
 	}

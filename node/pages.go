@@ -166,6 +166,9 @@ func (f *fetch) page(ctx context.Context, s *session, m protocol.PageMessage) er
 		f.fail(err) // the bytes are what the root says, so they break the format's rules
 		return err
 	}
+	if outline.Complete() {
+		f.unhold()
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	s.bring()

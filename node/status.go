@@ -22,6 +22,10 @@ type RootStatus struct {
 	Private  bool   `json:"private,omitempty"` // made with a salt
 	Name     string `json:"name,omitempty"`
 	Place    string `json:"place,omitempty"`
+	// Stored is how many bytes of it are in the store, its lists included, and InPlace how many others are in files of the
+	// user's. What roots share counts for each of them. Only Roots tells this.
+	Stored  int64 `json:"stored,omitempty"`
+	InPlace int64 `json:"in_place,omitempty"`
 	// State is "stale" if the file at Place was changed since it was hashed, and "missing" if it is gone.
 	State string    `json:"state,omitempty"`
 	Added time.Time `json:"added,omitzero"`

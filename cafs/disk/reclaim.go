@@ -72,9 +72,9 @@ func (s *Store) reclaimTo(
 // catalog at c, after s. It inherits the holds that are in force at s, so until it ends all chunks count as held that were
 // touched since s, or under a hold that was in force at s.
 //
-//   - A root that was put before c is walked. A page of it that was put before the walk asks for it is found. For every
-//     other page of it some hold was in force when it was put, by the contract, so that hold was in force at c, and then at
-//     s or begun since. What the fetch has touched since that hold began is held. What it touches later it touches after s.
+//   - A root that was put before c is walked. A page of it that was put before the walk asks for it is found. When a later
+//     one is put its fetch holds, by the contract: since before s, and the run inherits that, or it began to hold after s.
+//     Either way all that the fetch has touched by then is held; and what it touches later it touches after s.
 //   - A root that is put after c was added under a hold that was in force at c, for the same reason. So its chunks, which
 //     were put or found here under that hold, are held.
 //   - A chunk that is touched after it was found to be of no use: see sweeper.drop.
@@ -208,7 +208,7 @@ func (r *run) tryPack(ctx context.Context, id uint64) (swept bool, freed cafs.Re
 // fits reports whether there is room to move some bytes to another pack before their own goes.
 func (s *Store) fits(bytes int64) bool {
 	used, _ := s.used()
-	return s.quota.limit == 0 || bytes == 0 || used+s.indexRoom()+bytes <= s.quota.limit
+	return s.quota.limit == 0 || bytes == 0 || used+indexRoom(s.index.size())+bytes <= s.quota.limit
 }
 
 // look is what a pack holds, in bytes.

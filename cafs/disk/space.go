@@ -55,12 +55,13 @@ func (s *Store) Space(ctx context.Context) (cafs.Space, error) {
 }
 
 // indexRoom is what must stay free for the index to be able to work.
-func (s *Store) indexRoom() int64 { return indexRoomBytes + min(s.index.size(), indexRoomMax) }
+func indexRoom(index int64) int64 { return indexRoomBytes + min(index, indexRoomMax) }
 
 // take reserves some bytes if there is room for them, or returns what they would exceed.
 func (s *Store) take(bytes int64) error {
-	used, _ := s.used()
-	used += s.indexRoom() + s.append.packSizeMax // the room in which a pack is rewritten
+	index := s.index.size()
+	used := s.packs.size() + index + s.ballast.size()
+	used += indexRoom(index) + s.append.packSizeMax // the room in which a pack is rewritten
 	s.quota.mu.Lock()
 	defer s.quota.mu.Unlock()
 	used += s.quota.reserved
@@ -192,7 +193,7 @@ func (s *Store) Occupancy(ctx context.Context, root cafs.Key) (cafs.Occupancy, e
 	if err != nil {
 		return cafs.Occupancy{}, err
 	}
-	info.Complete = false // what is missing takes no space
+	info.Complete, info.Damaged = false, false // what is missing takes no space
 	count := occupancy{store: s, seen: newFilter(listedChunks(info), neededFilterBytes)}
 	err = cafs.Needed(ctx, quietGetter{s}, info, func(c cafs.ChunkInfo) error {
 		if count.seen.has(c.Key) {

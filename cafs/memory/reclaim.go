@@ -169,7 +169,7 @@ func (s *Store) Occupancy(ctx context.Context, root cafs.Key) (cafs.Occupancy, e
 	if !ok {
 		return cafs.Occupancy{}, fmt.Errorf("root %s: %w", root.Short(), cafs.ErrNotFound)
 	}
-	info.Complete = false // what is missing takes no space
+	info.Complete, info.Damaged = false, false // what is missing takes no space
 	var occupied cafs.Occupancy
 	seen := make(map[cafs.Key]struct{})
 	err := cafs.Needed(ctx, quietGetter{s}, info, func(c cafs.ChunkInfo) error {

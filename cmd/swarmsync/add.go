@@ -17,6 +17,7 @@ import (
 
 func newAddCommand(a *app) *cobra.Command {
 	var opts node.AddOptions
+	var flags nodeFlags // but those that concern a network
 	command := &cobra.Command{
 		Use:   "add PATH|- [flags]",
 		Short: "add a file and print its root",
@@ -28,7 +29,7 @@ serves the content at once. A root is not the SHA-256 of the file.`,
 		Args:        exactlyPath,
 		Annotations: exits(exitInterrupted),
 		RunE: func(command *cobra.Command, args []string) (err error) {
-			s, err := a.openStore(command)
+			s, err := a.open(command, node.Config{Offline: true, Quota: int64(flags.quota)}, &flags, false)
 			if err != nil {
 				return err
 			}
@@ -43,6 +44,7 @@ serves the content at once. A root is not the SHA-256 of the file.`,
 	registerBool(command.Flags(), &opts.Private, "private", "", "salt the root, so that nobody can compute it by guessing the content")
 	registerBool(command.Flags(), &opts.Copy, "copy", "", "copy the content into the store, so that the file may change or go")
 	registerBool(command.Flags(), &opts.Rehash, "rehash", "", "read a file again that is known and looks unchanged")
+	registerQuota(command.Flags(), &flags.quota)
 	return command
 }
 

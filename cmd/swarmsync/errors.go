@@ -106,6 +106,7 @@ func hintFor(command *cobra.Command, err error) string {
 		{control.ErrGone, "run the same command again to continue without it"},
 		{node.ErrExists, "choose another output with -o, or replace it with --force"},
 		{node.ErrNoSpace, "free some space, or choose another place with " + elsewhere},
+		{cafs.ErrQuota, `forget roots with "swarmsync rm", or raise --quota`},
 		{node.ErrNoHolder, "make sure that a holder runs;" + holder + " name a node of its network with --join"},
 		{node.ErrForeignHome, "choose a new or empty directory with --home"},
 		{node.ErrNewerHome, "update swarmsync, or choose another directory with --home"},

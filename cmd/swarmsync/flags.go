@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/swarmsync/swarmsync/cafs/disk"
 	"github.com/swarmsync/swarmsync/node"
 )
 
@@ -30,6 +31,7 @@ type nodeFlags struct {
 	announce      bool
 	wait          duration
 	up, down      byteRate
+	quota         byteSize
 	defaultListen []multiaddr.Multiaddr // nil: any port
 	// passing: the node ends with the command. Its announcements would outlive it by two days and send others to
 	// nobody, so it makes none.
@@ -55,6 +57,7 @@ func (f *nodeFlags) register(flags *pflag.FlagSet) {
 	registerBool(flags, &f.announce, "announce", "", announced)
 	flags.Var(&f.up, "up", "send at most `RATE` to all peers together, such as 10MB or 500KiB a second")
 	flags.Var(&f.down, "down", "receive at most `RATE` from all peers together")
+	registerQuota(flags, &f.quota)
 	flags.Var(&f.wait, "wait", "how long to look for holders, a `DURATION` such as 30s; 0s tries once")
 }
 
@@ -89,6 +92,7 @@ func (f *nodeFlags) config() node.Config {
 		DisableAnnounce: !f.announce || f.passing,
 		UpLimit:         int64(f.up),
 		DownLimit:       int64(f.down),
+		Quota:           int64(f.quota),
 	}
 }
 
@@ -202,6 +206,31 @@ func (r *byteRate) String() string {
 }
 
 func (r *byteRate) Type() string { return "RATE" }
+
+// byteSize is a flag of how large a store may be in bytes, 0 if there is no limit.
+type byteSize int64
+
+func registerQuota(flags *pflag.FlagSet, quota *byteSize) {
+	flags.Var(quota, "quota", "let the store take at most `SIZE`, such as 20GB; files that are served from where they are don't count")
+}
+
+func (s *byteSize) Set(text string) error {
+	parsed, err := humanize.ParseBytes(text)
+	if err != nil || parsed < disk.QuotaLeast || parsed > math.MaxInt64 {
+		return fmt.Errorf("want bytes such as 20GB or 500MiB, at least %s", humanize.IBytes(disk.QuotaLeast))
+	}
+	*s = byteSize(parsed)
+	return nil
+}
+
+func (s *byteSize) String() string {
+	if *s == 0 {
+		return "" // no default for the help to show
+	}
+	return strconv.FormatInt(int64(*s), 10) + " B"
+}
+
+func (s *byteSize) Type() string { return "SIZE" }
 
 // boolean is a flag that is true or false, and true if no value is given.
 type boolean bool

@@ -12,8 +12,9 @@ func newLsCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "ls [flags]",
 		Short: "list the roots in the home",
-		Long: `Ls lists the roots that are here: root, kind, size, how much of it is here, name and place of the file. A
-file that was changed since it was hashed is stale; what of it still matches is found when it is added again.`,
+		Long: `Ls lists the roots that are here: root, kind, size, how much of it is here, how much it takes in the store, name and place
+of the file. What roots share counts for each of them; what is served from a file of the user's takes nothing. A file that was
+changed since it was hashed is stale; what of it still matches is found when it is added again.`,
 		Example:     "  $ swarmsync ls",
 		Args:        exactly(),
 		Annotations: exits(exitInterrupted),
@@ -30,7 +31,7 @@ file that was changed since it was hashed is stale; what of it still matches is 
 				}
 				roots = append(roots, status)
 			}
-			return a.list("root", anyOf(roots), []string{"ROOT", "KIND", "SIZE", "HAVE", "NAME", "PLACE"}, rootRows(roots))
+			return a.list("root", anyOf(roots), []string{"ROOT", "KIND", "SIZE", "HAVE", "STORED", "NAME", "PLACE"}, rootRows(roots))
 		},
 	}
 }
@@ -38,7 +39,7 @@ file that was changed since it was hashed is stale; what of it still matches is 
 func rootRows(roots []node.RootStatus) [][]string {
 	var rows [][]string
 	for _, r := range roots {
-		rows = append(rows, []string{r.Root.String(), r.Kind, size(r.Bytes), percent(r.Have, r.Bytes), r.Name, place(r)})
+		rows = append(rows, []string{r.Root.String(), r.Kind, size(r.Bytes), percent(r.Have, r.Bytes), size(r.Stored), r.Name, place(r)})
 	}
 	return rows
 }

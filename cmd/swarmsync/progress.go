@@ -87,6 +87,10 @@ func (p *progress) say(format string, args ...any) {
 // update draws the live line. The bar draws each of its two changes; only what comes of both is shown, so that its
 // percentage is that of the text.
 func (p *progress) update(event node.Event) {
+	if event.Freed > 0 {
+		p.draw(progressText(event))
+		return
+	}
 	if p.bar == nil && event.Total == 0 {
 		return
 	}
@@ -101,7 +105,11 @@ func (p *progress) update(event node.Event) {
 	}
 	_ = p.bar.Set64(min(event.Reused+event.Fetched, event.Total)) // it can't be too much
 	p.bar.Describe(progressText(event))
-	line := strings.Trim(p.bar.String(), "\r\n")
+	p.draw(strings.Trim(p.bar.String(), "\r\n"))
+}
+
+// draw makes the live line another one.
+func (p *progress) draw(line string) {
 	fmt.Fprintf(p.app.stderr, "\r%-*s", p.width, line)
 	p.width = max(p.width, utf8.RuneCountInString(line))
 }
@@ -125,6 +133,9 @@ func (p *progress) stop() {
 
 // progressText is such as "13 MB of 152 MB, 3.1 MB of it here already, 25 MB/s, 6s left, 2 peers".
 func progressText(event node.Event) string {
+	if event.Freed > 0 {
+		return "freed " + size(event.Freed)
+	}
 	if event.Total == 0 && event.Reused == 0 {
 		return "looking for holders"
 	}

@@ -89,7 +89,7 @@ that is here is fetched again. What "add" and "share" print is all that a receiv
 	root.AddCommand(
 		newAddCommand(a), newShareCommand(a), newServeCommand(a), newGetCommand(a), newLsCommand(a), newInfoCommand(a),
 		newFindCommand(a), newJoinCommand(a), newPeersCommand(a), newIDCommand(a), newStatusCommand(a), newRmCommand(a),
-		newMirrorCommand(a), newVerifyCommand(a),
+		newMirrorCommand(a), newVerifyCommand(a), newGCCommand(a),
 		newVersionCommand(a), newCompletionCommand(a),
 	)
 	return root

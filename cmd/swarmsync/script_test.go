@@ -42,7 +42,7 @@ const awaitMost = 30 * time.Second
 //	rootof FILE            puts the first root in a file into the variable root
 //	peerof FILE            puts the first address with a peer ID in a file into the variable peer
 //	socket HOME            waits until a node answers on that home
-//	content FILE SIZE      makes a file of that many bytes, the same each time
+//	content FILE SIZE [N]  makes a file of that many bytes, the same each time for the same N, 1 to 255
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
@@ -237,8 +237,13 @@ func cmdSocket(ts *testscript.TestScript, _ bool, args []string) {
 func cmdContent(ts *testscript.TestScript, _ bool, args []string) {
 	size, err := strconv.Atoi(args[1])
 	ts.Check(err)
+	seed := 1
+	if len(args) > 2 {
+		seed, err = strconv.Atoi(args[2])
+		ts.Check(err)
+	}
 	random := make([]byte, size)
-	_, _ = rand.NewChaCha8([32]byte{1}).Read(random)  // never fails
-	text := base64.StdEncoding.EncodeToString(random) // so that the log of a script that fails can be read
+	_, _ = rand.NewChaCha8([32]byte{byte(seed)}).Read(random) // never fails
+	text := base64.StdEncoding.EncodeToString(random)         // so that the log of a script that fails can be read
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text[:size]), 0o644))
 }

@@ -309,6 +309,7 @@ func (f *nodeFlags) compare(command *cobra.Command, running control.Running) err
 		{"announce", onOff[f.announce], onOff[running.Announce]},
 		{"up", limitText(int64(f.up)), limitText(running.Up)},
 		{"down", limitText(int64(f.down)), limitText(running.Down)},
+		{"quota", quotaText(int64(f.quota)), quotaText(running.Quota)},
 	} {
 		if !command.Flags().Changed(flag.name) || flag.here == flag.there {
 			continue
@@ -330,6 +331,15 @@ func limitText(limit int64) string {
 	}
 	rate := byteRate(limit)
 	return rate.String()
+}
+
+// quotaText is what a user is told of a quota in bytes, 0 for none.
+func quotaText(quota int64) string {
+	if quota == 0 {
+		return "unlimited"
+	}
+	size := byteSize(quota)
+	return size.String()
 }
 
 func sortedList(texts []string) string { return strings.Join(slices.Sorted(slices.Values(texts)), ",") }
@@ -368,6 +378,7 @@ func describe(n *node.Node, command string) control.Running {
 		Announce: !cfg.DisableAnnounce,
 		Up:       cfg.UpLimit,
 		Down:     cfg.DownLimit,
+		Quota:    cfg.Quota,
 	}
 }
 

@@ -168,6 +168,11 @@ func (c *Client) Verify(ctx context.Context, opts node.VerifyOptions) (node.Veri
 	return call[node.VerifyResult](ctx, c, methodVerify, request, eventsTo(opts.Events))
 }
 
+// Reclaim implements Node.
+func (c *Client) Reclaim(ctx context.Context, opts node.ReclaimOptions) (node.ReclaimResult, error) {
+	return call[node.ReclaimResult](ctx, c, methodReclaim, none{}, eventsTo(opts.Events))
+}
+
 // Link implements Node.
 func (c *Client) Link(ctx context.Context, root cafs.Key) (node.Link, error) {
 	return call[node.Link](ctx, c, methodLink, rootRequest{root}, noItems)

@@ -38,6 +38,7 @@ type Node interface {
 	Roots(ctx context.Context) iter.Seq2[node.RootStatus, error]
 	Remove(ctx context.Context, root cafs.Key) error
 	Verify(ctx context.Context, opts node.VerifyOptions) (node.VerifyResult, error)
+	Reclaim(ctx context.Context, opts node.ReclaimOptions) (node.ReclaimResult, error)
 	Link(ctx context.Context, root cafs.Key) (node.Link, error)
 	Join(ctx context.Context, peers ...peer.AddrInfo) error
 	Peers(ctx context.Context) ([]node.PeerStatus, error)
@@ -60,4 +61,5 @@ type Running struct {
 	Announce bool     `json:"announce"`
 	Up       int64    `json:"up,omitempty"` // bytes a second, 0 for no limit; as Down
 	Down     int64    `json:"down,omitempty"`
+	Quota    int64    `json:"quota,omitempty"` // bytes, 0 for no limit
 }

@@ -26,6 +26,7 @@ func kinds() map[string]error {
 		"corrupt":      cafs.ErrCorrupt,
 		"bad-root":     cafs.ErrBadRoot,
 		"store-closed": cafs.ErrClosed,
+		"quota":        cafs.ErrQuota,
 		"canceled":     context.Canceled,
 		"deadline":     context.DeadlineExceeded,
 		"no-file":      fs.ErrNotExist,

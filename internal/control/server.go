@@ -139,6 +139,7 @@ func (s *Server) routes() http.Handler {
 	handle(methodRoots, answer(s.roots))
 	handle(methodRemove, answer(s.remove))
 	handle(methodVerify, answer(s.verify))
+	handle(methodReclaim, answer(s.reclaim))
 	handle(methodLink, answer(s.link))
 	handle(methodJoin, answer(s.join))
 	handle(methodPeers, answer(s.peers))
@@ -215,6 +216,10 @@ func (s *Server) fetch(ctx context.Context, request fetchRequest, out *answerWri
 func (s *Server) verify(ctx context.Context, request verifyRequest, out *answerWriter) (node.VerifyResult, error) {
 	opts := node.VerifyOptions{Roots: request.Roots, Repair: request.Repair, Wait: request.Wait, Events: out.event}
 	return s.node.Verify(ctx, opts)
+}
+
+func (s *Server) reclaim(ctx context.Context, _ none, out *answerWriter) (node.ReclaimResult, error) {
+	return s.node.Reclaim(ctx, node.ReclaimOptions{Events: out.event})
 }
 
 func (s *Server) find(ctx context.Context, request lookRequest, out *answerWriter) (string, error) {

@@ -32,6 +32,7 @@ const (
 	methodRoots     = "roots"
 	methodRemove    = "remove"
 	methodVerify    = "verify"
+	methodReclaim   = "reclaim"
 	methodLink      = "link"
 	methodJoin      = "join"
 	methodPeers     = "peers"
