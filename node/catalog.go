@@ -96,6 +96,9 @@ func (n *Node) Remove(ctx context.Context, root cafs.Key) error {
 	key := protocol.DiscoveryKeyOf(root)
 	n.mu.Lock()
 	delete(n.roots, key)
+	if c := n.contents[root]; c != nil {
+		c.forgetLocked() // its pages are cache from now on, and may go
+	}
 	fetching := n.fetches[root]
 	n.mu.Unlock()
 	n.haves.drop(root)
