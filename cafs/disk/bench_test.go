@@ -1,15 +1,20 @@
 package disk_test
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/swarmsync/swarmsync/cafs"
 	"github.com/swarmsync/swarmsync/cafs/cafstest"
+	"github.com/swarmsync/swarmsync/cafs/disk"
 )
 
 const (
@@ -252,4 +257,96 @@ func BenchmarkHash(b *testing.B) {
 	for b.Loop() {
 		cafs.KeyOf(data)
 	}
+}
+
+var reclaimGiB = flag.Int("reclaim", 1, "GiB of cache that BenchmarkReclaim frees")
+
+// BenchmarkReclaim frees cache, a tenth of which stands between chunks that are needed, while somebody reads these one after
+// the other: gap-ms is the longest time between two of them, and idle-gap-ms what it is in half the time without.
+func BenchmarkReclaim(b *testing.B) {
+	for b.Loop() {
+		b.StopTimer()
+		store, needed := fillToReclaim(b)
+		stats, err := store.Stats()
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.ReportMetric(float64(stats.IndexBytes)/(float64(stats.PackBytes)/(1<<30))/1e6, "index-MB/GiB")
+		idle := longestGap(b, store, needed, func() { time.Sleep(3 * time.Second) })
+		b.StartTimer()
+		began := time.Now()
+		var freed cafs.Reclaimed
+		gap := longestGap(b, store, needed, func() {
+			if freed, err = store.Reclaim(b.Context(), cafs.ReclaimOptions{}); err != nil {
+				b.Fatal(err)
+			}
+		})
+		gib := float64(freed.Bytes) / (1 << 30)
+		b.ReportMetric(gib, "GiB")
+		b.ReportMetric(time.Since(began).Seconds()/gib, "s/GiB")
+		b.ReportMetric(float64(gap.Microseconds())/1000, "gap-ms")
+		b.ReportMetric(float64(idle.Microseconds())/1000, "idle-gap-ms")
+		b.StopTimer()
+		if err := store.Close(); err != nil {
+			b.Fatal(err)
+		}
+		b.StartTimer()
+	}
+}
+
+// fillToReclaim makes a store with cache, and returns it with the keys of the chunks that a root of it needs.
+func fillToReclaim(b *testing.B) (*disk.Store, []cafs.Key) {
+	b.Helper()
+	store := openAt(b, b.TempDir())
+	data, batch := benchData(), make([]cafs.Chunk, benchBatch)
+	var needed []cafs.Key
+	list := cafs.NewListBuilder(func(page cafs.Chunk) error { return store.Put(b.Context(), page) })
+	rounds := uint64(*reclaimGiB) << 30 / (benchBatch * benchChunkSize)
+	for round := range rounds {
+		renew(b, batch, data, round)
+		if err := store.Put(b.Context(), batch...); err != nil {
+			b.Fatal(err)
+		}
+		for _, chunk := range batch[:3] {
+			if round > rounds*9/10 {
+				break // all cache: these packs need only be removed
+			}
+			needed = append(needed, chunk.Key())
+			if err := list.Add(chunk.Info()); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	top, err := list.Finish()
+	if err != nil {
+		b.Fatal(err)
+	}
+	record := cafs.Record{Kind: cafs.KindFile, Data: top}.Encode()
+	if err := store.PutRoot(b.Context(), cafs.RootInfo{Root: cafs.KeyOf(record), Record: record, Complete: true}); err != nil {
+		b.Fatal(err)
+	}
+	return store, needed
+}
+
+// longestGap reads the chunks over and over until do is done, and returns the longest time that one took to come.
+func longestGap(b *testing.B, store *disk.Store, keys []cafs.Key, do func()) (longest time.Duration) {
+	b.Helper()
+	ctx, cancel := context.WithCancel(b.Context())
+	var reader sync.WaitGroup
+	reader.Go(func() {
+		buf := make([]byte, cafs.ChunkSizeMax)
+		last := time.Now()
+		for i := 0; ctx.Err() == nil; i++ {
+			if _, err := store.Get(b.Context(), keys[i%len(keys)], buf); err != nil {
+				b.Error(err)
+				return
+			}
+			now := time.Now()
+			longest, last = max(longest, now.Sub(last)), now
+		}
+	})
+	do()
+	cancel()
+	reader.Wait()
+	return longest
 }

@@ -15,8 +15,11 @@
 //   - A Put writes to a pack and to the memory of the process (the overlay of the index); a Sync syncs the packs, then
 //     moves the overlay into the index. So a Put costs one write call, and a Sync two waits for the disk, however much
 //     was put in between.
+//   - A pack is given up when little of it is needed; what it has that is needed was moved and synced before. See run
+//     for what is needed, and sweep.go for the steps.
 //
-// The order of the locks is: turn (one Sync at a time), then appender.mu (one append at a time), then index.mu, then
-// packSet.mu or fileSet.mu. The last three are never held over a call to the disk, and reads take only them. The store
-// starts no goroutine of its own; the key-value store has some that end with Close.
+// The order of the locks is: quota.turn (one who makes room at a time), then sweeping (one pack at a time), then turn
+// (one Sync at a time), then appender.mu (one append at a time), then index.mu, then packSet.mu, fileSet.mu, holds.mu or
+// quota.mu. The last five are never held over a call to the disk, and reads take only them. The store starts no
+// goroutine of its own; the key-value store has some that end with Close.
 package disk
