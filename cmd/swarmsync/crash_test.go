@@ -106,7 +106,7 @@ func newCrashTest(t *testing.T, seed uint64) *crashTest {
 	if c.holder = regexp.MustCompile(`/ip4/127\S*`).FindString(string(text[:n])); c.holder == "" {
 		t.Fatalf("the holder says %q, %v", text[:n], err)
 	}
-	c.ops = []func(time.Duration) string{c.add, c.addCopy, c.get, c.get}
+	c.ops = []func(time.Duration) string{c.add, c.addCopy, c.get, c.get, c.gc}
 	return c
 }
 
@@ -228,6 +228,24 @@ func (c *crashTest) addWith(kill time.Duration, args ...string) string {
 	c.keep(root)
 	c.checkKept()
 	return strings.Join(args, " ")
+}
+
+// gc kills a gc that has a root to free which stands between others, and frees it again.
+func (c *crashTest) gc(kill time.Duration) string {
+	c.Helper()
+	content := c.noise(crashContent)
+	path := filepath.Join(c.dir, "freed")
+	c.write(path, content)
+	c.run("add", "--copy", path)
+	c.addCopy(-1)
+	c.run("rm", c.rootOf(content).String())
+	c.kill(kill, "gc")
+	c.checkKept()
+	c.run("verify")
+	c.run("gc")
+	c.run("verify")
+	c.checkKept()
+	return "gc"
 }
 
 // get kills a get of one of the versions in place of the other, and gets it again.
