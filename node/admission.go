@@ -61,6 +61,7 @@ func (f *fetch) admit(ctx context.Context, opened *openedStream, source discover
 	}
 	s := &session{
 		peer:         opened.peer,
+		stream:       opened.stream,
 		public:       manet.IsPublicAddr(opened.conn.RemoteMultiaddr()),
 		receiver:     opened.receiver,
 		wishes:       make(map[uint64]*openWish),
@@ -71,6 +72,7 @@ func (f *fetch) admit(ctx context.Context, opened *openedStream, source discover
 		Peer:      opened.peer,
 		Address:   opened.conn.RemoteMultiaddr().String(),
 		Transport: transportName(opened.conn),
+		Relayed:   isRelayed(opened.conn.RemoteMultiaddr()),
 		Source:    string(source),
 		Complete:  opened.accepted.Complete,
 		RTT:       opened.rtt,

@@ -24,6 +24,7 @@ var errUnreachable = errors.New("can't be reached")
 type openedStream struct {
 	peer     peer.ID
 	conn     network.Conn
+	stream   *sessionStream
 	receiver *protocol.Receiver
 	accepted protocol.Accepted
 	rtt      time.Duration
@@ -66,7 +67,10 @@ func (n *Node) openStream(ctx context.Context, candidate peer.AddrInfo, root caf
 	if err := stream.SetDeadline(time.Time{}); err != nil {
 		return nil, errors.Join(err, receiver.Close())
 	}
-	return &openedStream{candidate.ID, stream.Conn(), receiver, accepted, time.Since(started)}, nil
+	return &openedStream{
+		peer: candidate.ID, conn: stream.Conn(), stream: wrapped,
+		receiver: receiver, accepted: accepted, rtt: time.Since(started),
+	}, nil
 }
 
 // rangesOf tells the protocol how many ranges a record speaks of.

@@ -41,6 +41,8 @@ type Event struct {
 	Freed int64 `json:"freed,omitempty"`
 	// Peers is the number of holders with a session.
 	Peers int `json:"peers,omitempty"`
+	// Shares are the parts of the peers that a fetch had a session with so far, in the order of their first.
+	Shares []PeerShare `json:"shares,omitempty"`
 
 	// Peer and Address say whom an EventPeer or EventDropped is about; Address may be empty.
 	Peer    peer.ID `json:"peer,omitempty"`
@@ -76,14 +78,17 @@ type Result struct {
 type PeerShare struct {
 	Peer    peer.ID `json:"peer"`
 	Address string  `json:"address,omitempty"`
-	// Transport is such as "tcp/tls" or "quic".
+	// Transport is such as "tcp/tls" or "quic"; if Relayed, "relay " stands before it.
 	Transport string `json:"transport,omitempty"`
+	Relayed   bool   `json:"relayed,omitempty"`
 	// Source says how the peer was found: "dht", "lan", "joined", "named", or "peers" if other members told of it.
 	Source   string        `json:"source"`
 	Complete bool          `json:"complete"`
 	RTT      time.Duration `json:"rtt_ns"`
 	// Bytes counts verified chunk bytes.
 	Bytes int64 `json:"bytes"`
+	// Rate is what comes from it now, in bytes a second; 0 if there is no session.
+	Rate int64 `json:"rate,omitempty"`
 	// TakenOver counts the bytes that were asked of it and then given to others, because those were expected to send them
 	// earlier.
 	TakenOver int64 `json:"taken_over_bytes,omitempty"`

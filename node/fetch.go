@@ -428,5 +428,19 @@ func (f *fetch) progress() Event {
 		Reused:  f.result.Reused,
 		Fetched: f.result.Fetched,
 		Peers:   len(f.sessions),
+		Shares:  f.sharesNow(),
 	}
+}
+
+// sharesNow returns what each peer has brought so far, and brings now. Callers hold f.mu.
+func (f *fetch) sharesNow() []PeerShare {
+	now := time.Now()
+	shares := make([]PeerShare, len(f.shares))
+	for i, share := range f.shares {
+		shares[i] = *share
+		if s := f.sessions[share.Peer]; s != nil {
+			shares[i].Rate = s.stream.received.rate(now)
+		}
+	}
+	return shares
 }

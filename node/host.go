@@ -51,7 +51,10 @@ var defaultListen = []multiaddr.Multiaddr{
 }
 
 // newHost starts the node's own libp2p host.
-func newHost(h *home, listen []multiaddr.Multiaddr) (host.Host, error) {
+func newHost(h *home, listen []multiaddr.Multiaddr, transport Transport) (host.Host, error) {
+	if err := transport.check(listen); err != nil {
+		return nil, err
+	}
 	if err := checkPorts(listen); err != nil {
 		return nil, err
 	}
@@ -67,14 +70,18 @@ func newHost(h *home, listen []multiaddr.Multiaddr) (host.Host, error) {
 		libp2p.Identity(h.identity),
 		libp2p.ListenAddrs(listen...),
 		libp2p.UserAgent(service),
-		libp2p.Transport(tcp.NewTCPTransport),
-		libp2p.Transport(libp2pquic.NewTransport),
 		libp2p.Security(libp2ptls.ID, libp2ptls.New), // 10 to 15 % faster than Noise, so it comes first
 		libp2p.Security(noise.ID, noise.New),
 		libp2p.ResourceManager(resources),
 		libp2p.ConnectionManager(connections),
 		libp2p.SwarmOpts(swarm.WithDialRanker(rankDials)),
 		libp2p.DisableMetrics(),
+	}
+	if transport != TransportQUIC {
+		options = append(options, libp2p.Transport(tcp.NewTCPTransport))
+	}
+	if transport != TransportTCP {
+		options = append(options, libp2p.Transport(libp2pquic.NewTransport))
 	}
 	if !onlyLoopback(listen) {
 		options = append(options, libp2p.NATPortMap(), libp2p.EnableAutoNATv2(), libp2p.EnableHolePunching())
@@ -85,6 +92,41 @@ func newHost(h *home, listen []multiaddr.Multiaddr) (host.Host, error) {
 		return nil, errors.Join(fmt.Errorf("listen on %v: %w", listen, err), connections.Close(), resources.Close())
 	}
 	return made, nil
+}
+
+// Allows reports whether connections to an address, or on it, are of the transport.
+func (t Transport) Allows(address multiaddr.Multiaddr) bool {
+	switch t {
+	case TransportTCP:
+		return hasProtocol(address, multiaddr.P_TCP)
+	case TransportQUIC:
+		return hasProtocol(address, multiaddr.P_QUIC_V1)
+	}
+	return true
+}
+
+func (t Transport) allowed(addresses []multiaddr.Multiaddr) (allowed []multiaddr.Multiaddr) {
+	for _, address := range addresses {
+		if t.Allows(address) {
+			allowed = append(allowed, address)
+		}
+	}
+	return allowed
+}
+
+// check refuses a transport that is none, and addresses that are not of it.
+func (t Transport) check(listen []multiaddr.Multiaddr) error {
+	switch t {
+	case TransportAuto, TransportTCP, TransportQUIC:
+	default:
+		return fmt.Errorf("transport %q: want %s, %s or %s", t, TransportAuto, TransportTCP, TransportQUIC)
+	}
+	for _, address := range listen {
+		if !t.Allows(address) {
+			return fmt.Errorf("listen on %s: the transport is %s only", address, t)
+		}
+	}
+	return nil
 }
 
 // checkPorts refuses to listen where another program listens already. libp2p would share the port with another node, and

@@ -9,6 +9,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 
+	"github.com/swarmsync/swarmsync/cafs"
 	"github.com/swarmsync/swarmsync/protocol"
 )
 
@@ -29,12 +30,40 @@ func (n *Node) Peers() []PeerStatus {
 			Peer:      id,
 			Address:   conns[0].RemoteMultiaddr().String(),
 			Transport: transportName(conns[0]),
+			Relayed:   isRelayed(conns[0].RemoteMultiaddr()),
 			Inbound:   conns[0].Stat().Direction == network.DirInbound,
 			RTT:       n.host.Peerstore().LatencyEWMA(id),
 			Sessions:  countSessions(conns),
 		})
 	}
+	transfers := append(n.fetchTransfers(), n.server.transfers()...)
+	for i := range statuses {
+		statuses[i].addTransfers(transfers)
+	}
 	return statuses
+}
+
+// addTransfers adds what is transferred from and to the peer.
+func (p *PeerStatus) addTransfers(transfers []TransferStatus) {
+	for _, t := range transfers {
+		if t.Role == roleServe && t.Peer == p.Peer {
+			p.Up += t.Rate
+		}
+		for _, share := range t.Shares {
+			if share.Peer == p.Peer {
+				p.Down += share.Rate
+				p.Shares = append(p.Shares, FetchShare{Key: t.Key, Name: t.Name, Of: t.fetched(), PeerShare: share})
+			}
+		}
+	}
+}
+
+// fetched returns how many bytes came from peers.
+func (t TransferStatus) fetched() (bytes int64) {
+	for _, share := range t.Shares {
+		bytes += share.Bytes
+	}
+	return bytes
 }
 
 func countSessions(conns []network.Conn) int {
@@ -78,16 +107,35 @@ func (n *Node) fetchTransfers() []TransferStatus {
 	for _, f := range n.fetches {
 		progress := f.progress()
 		transfers = append(transfers, TransferStatus{
-			Role:  "fetch",
-			Key:   f.key.Short(),
-			Name:  f.link.Name,
-			Since: f.started,
-			Total: progress.Total,
-			Done:  progress.Reused + progress.Fetched,
-			Peers: progress.Peers,
+			Role:   roleFetch,
+			Key:    f.key.Short(),
+			Name:   f.link.Name,
+			Since:  f.started,
+			Total:  progress.Total,
+			Done:   progress.Reused + progress.Fetched,
+			Rate:   rateOf(progress.Shares),
+			Peers:  progress.Peers,
+			Shares: progress.Shares,
 		})
 	}
 	return transfers
+}
+
+// rateOf returns what comes from all peers together.
+func rateOf(shares []PeerShare) (rate int64) {
+	for _, share := range shares {
+		rate += share.Rate
+	}
+	return rate
+}
+
+// nameOf returns what a catalogued root is called, empty if it is not known.
+func (n *Node) nameOf(root cafs.Key) string {
+	info, err := n.store.Root(n.ctx, root)
+	if err != nil {
+		return ""
+	}
+	return info.Name
 }
 
 func (n *Node) discoveryStatus() DiscoveryStatus {

@@ -42,6 +42,8 @@ type serving struct {
 	key    protocol.DiscoveryKey
 	peer   peer.ID
 	since  time.Time
+	conn   network.Conn
+	stream *sessionStream
 	holder *protocol.Holder // nil until the session is accepted
 	// early is what became known meanwhile.
 	early []protocol.HaveItem
@@ -131,8 +133,11 @@ func (s *server) accept(ctx context.Context, end context.CancelCauseFunc, stream
 			return c, c != nil
 		},
 		Admit: func(root cafs.Key) (time.Duration, bool) {
-			session = s.admit(remote, root, end)
-			return busyRetry, session != nil
+			if session = s.admit(remote, root, end); session == nil {
+				return busyRetry, false
+			}
+			session.conn, session.stream = stream.Conn(), wrapped
+			return 0, true
 		},
 		Holders: &s.holders,
 		Members: func(members []protocol.Member) {
@@ -272,21 +277,32 @@ func (s *server) quiet() bool {
 
 // transfers returns what is being served.
 func (s *server) transfers() []TransferStatus {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	now := time.Now()
 	var transfers []TransferStatus
+	var roots []cafs.Key
+	s.mu.Lock()
 	for session := range s.sessions {
 		if session.holder == nil {
 			continue // not accepted yet
 		}
 		_, written := session.holder.Traffic()
+		roots = append(roots, session.root)
 		transfers = append(transfers, TransferStatus{
-			Role:  "serve",
-			Key:   session.key.Short(),
-			Since: session.since,
-			Done:  written,
-			Peer:  session.peer,
+			Role:      roleServe,
+			Key:       session.key.Short(),
+			Since:     session.since,
+			Done:      written,
+			Rate:      session.stream.sent.rate(now),
+			Peer:      session.peer,
+			Transport: transportName(session.conn),
+			Relayed:   isRelayed(session.conn.RemoteMultiaddr()),
+			RTT:       s.node.host.Peerstore().LatencyEWMA(session.peer),
 		})
 	}
+	s.mu.Unlock()
+	for i, root := range roots {
+		transfers[i].Name = s.node.nameOf(root)
+	}
+	slices.SortFunc(transfers, func(a, b TransferStatus) int { return a.Since.Compare(b.Since) })
 	return transfers
 }

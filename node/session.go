@@ -17,6 +17,7 @@ import (
 // session is the receiving end of one stream to a holder.
 type session struct {
 	peer     peer.ID
+	stream   *sessionStream
 	receiver *protocol.Receiver
 	holder   *holder
 	public   bool // it is on a public address

@@ -46,10 +46,32 @@ type PeerStatus struct {
 	Peer      peer.ID       `json:"peer"`
 	Address   string        `json:"address"`
 	Transport string        `json:"transport"`
+	Relayed   bool          `json:"relayed,omitempty"`
 	Inbound   bool          `json:"inbound"`
 	RTT       time.Duration `json:"rtt_ns,omitempty"`
+	// Down and Up are what comes from it and goes to it in sessions, in bytes a second.
+	Down int64 `json:"down_rate,omitempty"`
+	Up   int64 `json:"up_rate,omitempty"`
+	// Shares are its parts of the running fetches.
+	Shares []FetchShare `json:"shares,omitempty"`
 	// Sessions counts the open /remotesync/1.0 sessions, in both roles.
 	Sessions int `json:"sessions"`
+}
+
+// The roles of a TransferStatus.
+const (
+	roleFetch = "fetch"
+	roleServe = "serve"
+)
+
+// FetchShare is the part of a peer in a running fetch.
+type FetchShare struct {
+	// Key is the first 8 hexadecimal digits of the discovery key.
+	Key  string `json:"key"`
+	Name string `json:"name,omitempty"`
+	// Of is how many bytes the fetch has got from all peers.
+	Of int64 `json:"of"`
+	PeerShare
 }
 
 // TransferStatus is a running fetch, or a session that serves a root to a peer.
@@ -63,9 +85,16 @@ type TransferStatus struct {
 	// Total and Done are bytes of the content; of a serve, Done is what was sent and Total is 0.
 	Total int64 `json:"total,omitempty"`
 	Done  int64 `json:"done"`
-	// Peer is whom a serve goes to; Peers is how many holders a fetch has.
-	Peer  peer.ID `json:"peer,omitempty"`
-	Peers int     `json:"peers,omitempty"`
+	// Rate is the recent speed in bytes a second.
+	Rate int64 `json:"rate,omitempty"`
+	// Peers is how many holders a fetch has, and Shares what those that it had so far have brought.
+	Peers  int         `json:"peers,omitempty"`
+	Shares []PeerShare `json:"shares,omitempty"`
+	// What follows is of a serve: whom it goes to, and how.
+	Peer      peer.ID       `json:"peer,omitempty"`
+	Transport string        `json:"transport,omitempty"`
+	Relayed   bool          `json:"relayed,omitempty"`
+	RTT       time.Duration `json:"rtt_ns,omitempty"`
 }
 
 // Status is the node as a whole.

@@ -20,6 +20,8 @@ const writePiece = 64 << 10
 type sessionStream struct {
 	network.Stream
 	up, down *throttle
+	// sent and received measure what passes.
+	sent, received meter
 
 	closing sync.Once
 	closed  chan struct{}
@@ -46,6 +48,7 @@ func (s *sessionStream) Write(p []byte) (written int, err error) {
 		}
 		n, err := s.Stream.Write(piece)
 		written += n
+		s.sent.add(time.Now(), n)
 		if err != nil || written == len(p) {
 			return written, err
 		}
@@ -54,6 +57,7 @@ func (s *sessionStream) Write(p []byte) (written int, err error) {
 
 func (s *sessionStream) Read(p []byte) (int, error) {
 	n, err := s.Stream.Read(p[:min(s.down.piece(len(p)), len(p))])
+	s.received.add(time.Now(), n)
 	if limited := s.down.pass(n, s.closed); limited != nil && err == nil {
 		err = limited
 	}

@@ -30,6 +30,7 @@ type nodeFlags struct {
 	mdns          bool
 	announce      bool
 	wait          duration
+	transport     transport
 	up, down      byteRate
 	quota         byteSize
 	defaultListen []multiaddr.Multiaddr // nil: any port
@@ -40,7 +41,7 @@ type nodeFlags struct {
 
 func (f *nodeFlags) register(flags *pflag.FlagSet) {
 	f.network, f.dht, f.wait = node.DefaultNetwork, true, duration(node.DefaultWait)
-	f.mdns, f.announce = true, true
+	f.mdns, f.announce, f.transport = true, true, transport(node.TransportAuto)
 	listenDefault := "TCP and QUIC on all interfaces, any port"
 	if f.defaultListen != nil {
 		listenDefault = fmt.Sprintf("TCP and QUIC on all interfaces, port %d", servePort)
@@ -55,6 +56,7 @@ func (f *nodeFlags) register(flags *pflag.FlagSet) {
 		announced += "; only a node that stays does"
 	}
 	registerBool(flags, &f.announce, "announce", "", announced)
+	flags.Var(&f.transport, "transport", "connect over `auto|tcp|quic`; auto takes TCP on short ways and QUIC on others")
 	flags.Var(&f.up, "up", "send at most `RATE` to all peers together, such as 10MB or 500KiB a second")
 	flags.Var(&f.down, "down", "receive at most `RATE` from all peers together")
 	registerQuota(flags, &f.quota)
@@ -81,10 +83,15 @@ func (f *nodeFlags) lookWait() time.Duration {
 func (f *nodeFlags) config() node.Config {
 	listen := []multiaddr.Multiaddr(f.listen)
 	if len(listen) == 0 {
-		listen = f.defaultListen
+		for _, address := range f.defaultListen {
+			if node.Transport(f.transport).Allows(address) {
+				listen = append(listen, address)
+			}
+		}
 	}
 	return node.Config{
 		Listen:          listen,
+		Transport:       node.Transport(f.transport),
 		Join:            f.join.peers,
 		Network:         string(f.network),
 		DisableDHT:      !bool(f.dht),
@@ -290,6 +297,22 @@ func (o *onOff) String() string {
 }
 
 func (o *onOff) Type() string { return "on|off" }
+
+// transport is a flag of a node.Transport.
+type transport node.Transport
+
+func (t *transport) Set(text string) error {
+	switch node.Transport(text) {
+	case node.TransportAuto, node.TransportTCP, node.TransportQUIC:
+		*t = transport(text)
+		return nil
+	}
+	return fmt.Errorf("want auto, tcp or quic")
+}
+
+func (t *transport) String() string { return string(*t) }
+
+func (t *transport) Type() string { return "auto|tcp|quic" }
 
 // networkName is a flag of the name of a network.
 type networkName string

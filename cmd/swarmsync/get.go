@@ -219,6 +219,9 @@ func summary(result node.Result) []string {
 			line += fmt.Sprintf(" (%s)", percent(share.Bytes, result.Fetched))
 		}
 		line += fmt.Sprintf(" from %s over %s (%s)", share.Peer, share.Transport, share.Source)
+		if !share.Complete {
+			line += ", partial"
+		}
 		if share.TakenOver > 0 {
 			line += fmt.Sprintf("; others took over %s", size(share.TakenOver))
 		}

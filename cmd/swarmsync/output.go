@@ -143,6 +143,16 @@ func isTerminal(w io.Writer) bool {
 	return ok && term.IsTerminal(int(file.Fd()))
 }
 
+// terminalWidth returns how many columns a terminal has, 80 if it does not say so.
+func terminalWidth(w io.Writer) int {
+	if file, ok := w.(*os.File); ok {
+		if width, _, err := term.GetSize(int(file.Fd())); err == nil && width > 0 {
+			return width
+		}
+	}
+	return 80
+}
+
 // size is a number of bytes for people.
 func size(bytes int64) string { return humanize.Bytes(uint64(max(0, bytes))) }
 

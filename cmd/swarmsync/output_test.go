@@ -153,7 +153,7 @@ func TestSummary(t *testing.T) {
 		{
 			"nothing of nothing",
 			node.Result{Duration: time.Second, Peers: []node.PeerShare{share}},
-			"0 B in 1.0 s (0 B/s): 0 B here already, 0 B from 1 peer\n0 B from  over quic (dht)",
+			"0 B in 1.0 s (0 B/s): 0 B here already, 0 B from 1 peer\n0 B from  over quic (dht), partial",
 		},
 		{
 			"what moved",
@@ -161,7 +161,7 @@ func TestSummary(t *testing.T) {
 				{Transport: "tcp/tls", Source: "peers", Bytes: 3e6, TakenOver: 1e6},
 			}},
 			"3.0 MB in 1.0 s (3.0 MB/s): 0 B here already, 3.0 MB from 1 peer, 5.0 kB of it twice\n" +
-				"3.0 MB (100%) from  over tcp/tls (peers); others took over 1.0 MB",
+				"3.0 MB (100%) from  over tcp/tls (peers), partial; others took over 1.0 MB",
 		},
 	} {
 		if got := strings.Join(summary(test.result), "\n"); got != test.want {
@@ -318,6 +318,38 @@ func TestProgressLine(t *testing.T) {
 				t.Errorf("got %q, want %q in it", got, test.want)
 			}
 		})
+	}
+}
+
+// The live display has a line for each peer in use, and leaves nothing behind.
+func TestLiveLinesOfPeers(t *testing.T) {
+	var stderr bytes.Buffer
+	shown := newApp(nil, nil, &stderr).startProgress()
+	shown.live = true
+	shares := make([]node.PeerShare, 12)
+	for i := range shares {
+		shares[i] = node.PeerShare{Transport: "tcp/tls", RTT: time.Millisecond, Bytes: int64(i) * 1e6, Rate: 2e6, Complete: i%2 == 0}
+	}
+	shares[3].Dropped = "sent wrong bytes"
+	shown.event(node.Event{Kind: node.EventProgress, Total: 100e6, Fetched: 66e6, Shares: shares})
+	text := stderr.String()
+	if lines := strings.Split(text, "\n"); len(lines) != 1+livePeersMax+1 || lines[9] != "  and 3 peers more, 6.0 MB/s" {
+		t.Errorf("shown %q", text)
+	}
+	for _, want := range []string{"1.0 MB (1%), 2.0 MB/s over tcp/tls, 1ms away, partial", "2.0 MB (3%), 2.0 MB/s over tcp/tls, 1ms away, complete"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("shown %q, want %q in it", text, want)
+		}
+	}
+	stderr.Reset()
+	shown.stop()
+	if got := stderr.String(); got != "\r\x1b[9A\x1b[J" {
+		t.Errorf("at the end there is %q", got)
+	}
+	for width, want := range map[int]string{0: "grün", 4: "grün", 3: "gr…"} {
+		if got := cutText("grün", width); got != want {
+			t.Errorf("cut to %d: %q, want %q", width, got, want)
+		}
 	}
 }
 

@@ -3,7 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
-	"time"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -12,9 +12,10 @@ import (
 
 func newPeersCommand(a *app) *cobra.Command {
 	return &cobra.Command{
-		Use:         "peers",
-		Short:       "list the peers of the running node",
-		Long:        `Peers lists whom the node that runs on the home is connected to.`,
+		Use:   "peers",
+		Short: "list the peers of the running node",
+		Long: `Peers lists whom the node that runs on the home is connected to: how, the round trip, what comes and goes in sessions,
+and what each peer has brought to the fetches that run.`,
 		Example:     "  $ swarmsync peers",
 		Args:        exactly(),
 		Annotations: exits(exitInterrupted),
@@ -28,7 +29,7 @@ func newPeersCommand(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			titles := []string{"PEER", "WAY", "TRANSPORT", "RTT", "SESSIONS", "ADDRESS"}
+			titles := []string{"PEER", "WAY", "TRANSPORT", "RTT", "DOWN", "UP", "SESSIONS", "BROUGHT", "ADDRESS"}
 			return a.list("peer", anyOf(peers), titles, peerRows(peers))
 		},
 	}
@@ -41,11 +42,40 @@ func peerRows(peers []node.PeerStatus) [][]string {
 		if p.Inbound {
 			way = "in"
 		}
-		rtt := "-"
-		if p.RTT > 0 {
-			rtt = p.RTT.Round(100 * time.Microsecond).String()
-		}
-		rows = append(rows, []string{p.Peer.String(), way, p.Transport, rtt, fmt.Sprint(p.Sessions), p.Address})
+		rows = append(rows, []string{
+			p.Peer.String(), way, p.Transport, rttText(p.RTT), rateText(p.Down), rateText(p.Up), fmt.Sprint(p.Sessions),
+			broughtText(p.Shares), p.Address,
+		})
 	}
 	return rows
+}
+
+func rateText(rate int64) string {
+	if rate == 0 {
+		return "-"
+	}
+	return size(rate) + "/s"
+}
+
+// broughtText says what a peer did in the running fetches, such as "34% of film.mkv, partial".
+func broughtText(shares []node.FetchShare) string {
+	var texts []string
+	for _, share := range shares {
+		name := share.Name
+		if name == "" {
+			name = share.Key
+		}
+		text := fmt.Sprintf("%s of %s, %s", percent(share.Bytes, max(share.Of, 1)), printable(name), completeText(share.Complete))
+		if share.TakenOver > 0 {
+			text += fmt.Sprintf(", others took over %s", size(share.TakenOver))
+		}
+		if share.Dropped != "" {
+			text += ", dropped: " + printable(share.Dropped)
+		}
+		texts = append(texts, text)
+	}
+	if len(texts) == 0 {
+		return "-"
+	}
+	return strings.Join(texts, "; ")
 }

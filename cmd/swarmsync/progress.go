@@ -5,7 +5,6 @@ import (
 	"io"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/schollz/progressbar/v3"
 
@@ -21,15 +20,18 @@ const jsonEvery = 500 * time.Millisecond
 // progress shows the events of one add or get. Its methods must not be called concurrently.
 type progress struct {
 	app  *app
-	live bool // one line of a terminal that changes
+	live bool // lines of a terminal that change
 	bar  *progressbar.ProgressBar
 	told time.Time // when progress was told, or the start
 
 	printed time.Time   // with --json: when progress was
 	held    *node.Event // and progress that came too soon after that; nil if it was printed since
 
-	width int // of the live line
+	lines int // that are drawn
 }
+
+// livePeersMax is how many peers the live display has a line for.
+const livePeersMax = 8
 
 // startProgress begins to show; the caller calls stop before anything else is printed.
 func (a *app) startProgress() *progress {
@@ -78,13 +80,13 @@ func (p *progress) print(event node.Event) {
 	}
 }
 
-// say prints a line above the live one.
+// say prints a line above the live ones.
 func (p *progress) say(format string, args ...any) {
 	p.clear()
 	p.app.note(format, args...)
 }
 
-// update draws the live line. The bar draws each of its two changes; only what comes of both is shown, so that its
+// update draws the live lines. The bar draws each of its two changes; only what comes of both is shown, so that its
 // percentage is that of the text.
 func (p *progress) update(event node.Event) {
 	if event.Freed > 0 {
@@ -105,24 +107,71 @@ func (p *progress) update(event node.Event) {
 	}
 	_ = p.bar.Set64(min(event.Reused+event.Fetched, event.Total)) // it can't be too much
 	p.bar.Describe(progressText(event))
-	p.draw(strings.Trim(p.bar.String(), "\r\n"))
+	p.draw(append([]string{strings.Trim(p.bar.String(), "\r\n")}, peerLines(event.Shares)...)...)
 }
 
-// draw makes the live line another one.
-func (p *progress) draw(line string) {
-	fmt.Fprintf(p.app.stderr, "\r%-*s", p.width, line)
-	p.width = max(p.width, utf8.RuneCountInString(line))
+// draw makes the live lines other ones.
+func (p *progress) draw(lines ...string) {
+	width := terminalWidth(p.app.stderr) - 1 // a full line may wrap
+	for i, line := range lines {
+		lines[i] = cutText(line, width)
+	}
+	fmt.Fprint(p.app.stderr, eraser(p.lines), strings.Join(lines, "\n"))
+	p.lines = len(lines)
 }
 
-// clear removes the live line for now.
+// clear removes the live lines for now.
 func (p *progress) clear() {
-	if p.width > 0 {
-		fmt.Fprintf(p.app.stderr, "\r%*s\r", p.width, "")
-		p.width = 0
+	if p.lines > 0 {
+		fmt.Fprint(p.app.stderr, eraser(p.lines))
+		p.lines = 0
 	}
 }
 
-// stop removes the live line, and prints what was held back.
+// eraser moves to the beginning of the first of n lines, the last of which the cursor is in, and clears them.
+func eraser(n int) string {
+	switch n {
+	case 0:
+		return ""
+	case 1:
+		return "\r\x1b[J"
+	}
+	return fmt.Sprintf("\r\x1b[%dA\x1b[J", n-1)
+}
+
+// peerLines has a line for each of the peers that are in use, up to livePeersMax, and one for all others.
+func peerLines(shares []node.PeerShare) []string {
+	fetched := int64(0)
+	var used []node.PeerShare
+	for _, share := range shares {
+		fetched += share.Bytes
+		if share.Dropped == "" {
+			used = append(used, share)
+		}
+	}
+	var lines []string
+	for _, share := range used[:min(len(used), livePeersMax)] {
+		lines = append(lines, "  "+shareText(share, fetched))
+	}
+	if more := used[len(lines):]; len(more) > 0 {
+		rate := int64(0)
+		for _, share := range more {
+			rate += share.Rate
+		}
+		lines = append(lines, fmt.Sprintf("  and %s more, %s/s", count(len(more), "peer"), size(rate)))
+	}
+	return lines
+}
+
+// cutText cuts what has no place in so many columns.
+func cutText(text string, width int) string {
+	if runes := []rune(text); width > 0 && len(runes) > width {
+		return string(runes[:width-1]) + "…"
+	}
+	return text
+}
+
+// stop removes the live lines, and prints what was held back.
 func (p *progress) stop() {
 	p.clear()
 	if p.held != nil {

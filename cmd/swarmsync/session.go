@@ -154,7 +154,7 @@ func (a *app) openFor(
 // open returns the running node of the home unless own is set, or starts one. A running one without a network that
 // ends soon, or a home that is locked for a moment, is waited for. flags may be nil.
 func (a *app) open(command *cobra.Command, cfg node.Config, flags *nodeFlags, own bool) (*session, error) {
-	if err := a.checkHome(false); err != nil {
+	if err := errors.Join(a.checkHome(false), flags.check()); err != nil {
 		return nil, err
 	}
 	ctx := command.Context()
@@ -298,6 +298,19 @@ func (s *session) explain(ctx context.Context, err error, named ...[]peer.AddrIn
 	return withHint(err, "%s can't be reached: check the address, and that it runs", strings.Join(absent, ", "))
 }
 
+// check refuses flags that contradict each other; no flags do not.
+func (f *nodeFlags) check() error {
+	if f == nil {
+		return nil
+	}
+	for _, address := range f.listen {
+		if !node.Transport(f.transport).Allows(address) {
+			return usagef("--listen %s is not possible with --transport %s", address, &f.transport)
+		}
+	}
+	return nil
+}
+
 // compare refuses flags that the user gave and that the running node can't take over any more.
 func (f *nodeFlags) compare(command *cobra.Command, running control.Running) error {
 	onOff := map[bool]string{true: "on", false: "off"}
@@ -307,6 +320,7 @@ func (f *nodeFlags) compare(command *cobra.Command, running control.Running) err
 		{"dht", f.dht.String(), onOff[running.DHT]},
 		{"mdns", onOff[f.mdns], onOff[running.MDNS]},
 		{"announce", onOff[f.announce], onOff[running.Announce]},
+		{"transport", f.transport.String(), running.Transport},
 		{"up", limitText(int64(f.up)), limitText(running.Up)},
 		{"down", limitText(int64(f.down)), limitText(running.Down)},
 		{"quota", quotaText(int64(f.quota)), quotaText(running.Quota)},
@@ -367,18 +381,19 @@ func (a *app) start(command *cobra.Command, cfg node.Config) (*session, error) {
 func describe(n *node.Node, command string) control.Running {
 	cfg := n.Config()
 	return control.Running{
-		ID:       n.ID(),
-		PID:      os.Getpid(),
-		Command:  command,
-		Offline:  cfg.Offline,
-		Listen:   addressTexts(cfg.Listen),
-		Network:  cfg.Network,
-		DHT:      !cfg.DisableDHT,
-		MDNS:     !cfg.DisableMDNS,
-		Announce: !cfg.DisableAnnounce,
-		Up:       cfg.UpLimit,
-		Down:     cfg.DownLimit,
-		Quota:    cfg.Quota,
+		ID:        n.ID(),
+		PID:       os.Getpid(),
+		Command:   command,
+		Offline:   cfg.Offline,
+		Listen:    addressTexts(cfg.Listen),
+		Network:   cfg.Network,
+		DHT:       !cfg.DisableDHT,
+		MDNS:      !cfg.DisableMDNS,
+		Announce:  !cfg.DisableAnnounce,
+		Transport: string(cfg.Transport),
+		Up:        cfg.UpLimit,
+		Down:      cfg.DownLimit,
+		Quota:     cfg.Quota,
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -80,14 +81,57 @@ func lanText(d node.DiscoveryStatus) string {
 }
 
 func transferText(t node.TransferStatus) string {
-	text := fmt.Sprintf("%-9s  %s %s", t.Role, t.Key, size(t.Done))
+	text := fmt.Sprintf("%-9s  %s %s %s", t.Role, t.Key, printable(t.Name), size(t.Done))
 	if t.Total > 0 {
-		text += " of " + size(t.Total)
+		text += fmt.Sprintf(" of %s (%s)", size(t.Total), percent(t.Done, t.Total))
 	}
-	if t.Role == "serve" {
-		text += " to " + t.Peer.String()
-	} else {
-		text += " from " + count(t.Peers, "peer")
+	if t.Rate > 0 {
+		text += fmt.Sprintf(", %s/s", size(t.Rate))
 	}
-	return strings.TrimSpace(text + " " + printable(t.Name))
+	if t.Peer != "" {
+		return text + fmt.Sprintf(" to %s over %s, %s away", t.Peer, t.Transport, rttText(t.RTT))
+	}
+	lines := []string{text + " from " + count(t.Peers, "peer")}
+	fetched := int64(0)
+	for _, share := range t.Shares {
+		fetched += share.Bytes
+	}
+	for _, share := range t.Shares {
+		lines = append(lines, "           "+shareText(share, fetched))
+	}
+	return strings.Join(lines, "\n")
+}
+
+// shareText is what one peer does in a fetch, such as "12D3… 34% 12 MB, 3.1 MB/s over tcp/tls, 0.4ms away, complete".
+func shareText(share node.PeerShare, fetched int64) string {
+	text := fmt.Sprintf("%s %s", share.Peer, size(share.Bytes))
+	if fetched > 0 {
+		text += fmt.Sprintf(" (%s)", percent(share.Bytes, fetched))
+	}
+	if share.Rate > 0 {
+		text += fmt.Sprintf(", %s/s", size(share.Rate))
+	}
+	text += fmt.Sprintf(" over %s, %s away, %s", share.Transport, rttText(share.RTT), completeText(share.Complete))
+	if share.TakenOver > 0 {
+		text += fmt.Sprintf("; others took over %s", size(share.TakenOver))
+	}
+	if share.Dropped != "" {
+		text += "; dropped: " + printable(share.Dropped)
+	}
+	return text
+}
+
+func completeText(complete bool) string {
+	if complete {
+		return "complete"
+	}
+	return "partial"
+}
+
+// rttText is a round trip for people, "-" if it is not known.
+func rttText(rtt time.Duration) string {
+	if rtt <= 0 {
+		return "-"
+	}
+	return rtt.Round(100 * time.Microsecond).String()
 }

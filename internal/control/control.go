@@ -54,12 +54,13 @@ type Running struct {
 	// Offline tells that the node has no network and ends soon: the command only works on the store.
 	Offline bool `json:"offline,omitempty"`
 	// The flags that are in force.
-	Listen   []string `json:"listen"`
-	Network  string   `json:"network"`
-	DHT      bool     `json:"dht"`
-	MDNS     bool     `json:"mdns"`
-	Announce bool     `json:"announce"`
-	Up       int64    `json:"up,omitempty"` // bytes a second, 0 for no limit; as Down
-	Down     int64    `json:"down,omitempty"`
-	Quota    int64    `json:"quota,omitempty"` // bytes, 0 for no limit
+	Listen    []string `json:"listen"`
+	Network   string   `json:"network"`
+	DHT       bool     `json:"dht"`
+	MDNS      bool     `json:"mdns"`
+	Announce  bool     `json:"announce"`
+	Transport string   `json:"transport"`
+	Up        int64    `json:"up,omitempty"` // bytes a second, 0 for no limit; as Down
+	Down      int64    `json:"down,omitempty"`
+	Quota     int64    `json:"quota,omitempty"` // bytes, 0 for no limit
 }
