@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"sync"
 	"time"
 
 	"github.com/swarmsync/swarmsync/cafs"
@@ -19,7 +18,7 @@ type content struct {
 	root   cafs.Key
 	record []byte
 
-	loading sync.Mutex    // held while the outline is loaded
+	loading chan struct{} // holds a token while the outline is loaded, so that others can stop waiting for it
 	outline *cafs.Outline // valid after loaded has returned nil
 
 	uses int // guarded by Node.mu
@@ -43,7 +42,7 @@ func (n *Node) shareContent(root cafs.Key, record []byte) *content {
 	defer n.mu.Unlock()
 	c := n.contents[root]
 	if c == nil {
-		c = &content{node: n, root: root, record: record}
+		c = &content{node: n, root: root, record: record, loading: make(chan struct{}, 1)}
 		n.contents[root] = c
 	}
 	c.uses++
@@ -68,8 +67,12 @@ func (c *content) forgetLocked() {
 // loaded reads the pages that are here, unless that was done. A second call waits for the first, and tries again if that
 // failed: perhaps it was only the first caller's ctx that ended.
 func (c *content) loaded(ctx context.Context) error {
-	c.loading.Lock()
-	defer c.loading.Unlock()
+	select {
+	case c.loading <- struct{}{}:
+		defer func() { <-c.loading }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 	if c.outline != nil {
 		return nil
 	}
