@@ -50,7 +50,7 @@ func (p *plan) giveFree(h *holder, target int64, now time.Time) (given []*wish) 
 			}
 			r := p.open[i]
 			if r.freeOf[rank] > 0 && h.mayHave(r.number) {
-				if bits := p.take(r, h, rank); bits != nil {
+				if bits := p.take(r, h, rank, max(target-h.expected(), target/wishShare)); bits != nil {
 					given = append(given, p.give(r, h, bits, now))
 				}
 			}
@@ -63,16 +63,25 @@ func (p *plan) giveFree(h *holder, target int64, now time.Time) (given []*wish) 
 	return given
 }
 
-// take chooses the free chunks of a rank in r that h can send; nil if there are none, or no room for them.
-func (p *plan) take(r *plannedRange, h *holder, rank int) protocol.Bits {
+// wishShare bounds a wish to a part of what its holder should be asked for: all free chunks of a range are ten seconds' work
+// for a slow one, for which everybody would wait at the end.
+const wishShare = 4
+
+// take chooses free chunks of a rank in r that h can send, until they are so many bytes; nil if there are none, or no room
+// for them.
+func (p *plan) take(r *plannedRange, h *holder, rank int, bytes int64) protocol.Bits {
 	bits := protocol.NewBits(len(r.chunks))
 	room := protocol.ReceiverWishedBytesMax - p.wished
 	some := false
 	for chunk := range r.free.Ones() {
+		if bytes <= 0 {
+			break
+		}
 		size := int64(r.chunks[chunk].Size)
 		if size <= room && p.rank(r, chunk) == rank && h.canSend(r.number, chunk) {
 			bits.Set(chunk)
 			room -= size
+			bytes -= size
 			some = true
 		}
 	}

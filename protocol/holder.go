@@ -88,6 +88,8 @@ type Holder struct {
 	answers  int         // how many answers are in control
 	haves    haveQueue
 	told     budget // members told to the receiver
+
+	accepted time.Time // when ACCEPT went out
 	window   ackWindow
 	writing  bool      // a write with chunks is under way
 	progress time.Time // when one ended, or an ACK came, last
@@ -172,6 +174,7 @@ func (h *Holder) sendAccept(cfg HolderConfig, opened proof) error {
 	have, rest := appendHave(nil, items, HaveMax)
 	h.haves = haveQueue{items: rest, allowed: newBudget(HavesPerSecond, haveEvery)}
 	body := acceptBody{record: h.content.Record(), complete: complete, haveMap: have}.append(nil)
+	h.accepted = time.Now()
 	answer := acceptProof(h.content.Root(), cfg.Local, cfg.Remote, opened, body)
 	if _, err := h.stream.Write(appendFrame(nil, frameAccept, append(body, answer[:]...))); err != nil {
 		return fmt.Errorf("send ACCEPT: %w", err)

@@ -14,13 +14,18 @@ import (
 // It never waits for the writer.
 func (h *Holder) readControl(ctx context.Context) error {
 	buf := make([]byte, controlBufferBytes)
-	for {
+	for first := true; ; first = false {
 		t, body, err := h.in.next(buf)
 		if err == io.EOF { // Only this very error means that the stream ended between two frames.
 			return errEnded
 		}
 		if err != nil {
 			return err
+		}
+		if first {
+			h.mu.Lock()
+			h.window.answered(time.Since(h.accepted))
+			h.mu.Unlock()
 		}
 		if err := h.handle(ctx, t, body); err != nil {
 			return err

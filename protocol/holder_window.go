@@ -118,12 +118,18 @@ func (w *ackWindow) ack(received int64, now time.Time) {
 	w.acked, w.steppedAt = received, now
 }
 
+// answered enters how long the receiver took to answer something small. On a slow path that is closer to a round trip than
+// what chunks take, even when nothing is before them.
+func (w *ackWindow) answered(took time.Duration) {
+	if took = max(took, time.Microsecond); w.roundTrip == 0 || took < w.roundTrip {
+		w.roundTrip = took
+	}
+}
+
 // measure takes the round trip and the rate from the first and the last of the writes that have arrived with an ACK.
 func (w *ackWindow) measure(first, m mark, received int64, now time.Time) {
 	// The ACK waited for AckInterval since the first of its chunks came.
-	if took := max(now.Sub(first.at)-AckInterval, time.Microsecond); w.roundTrip == 0 || took < w.roundTrip {
-		w.roundTrip = took
-	}
+	w.answered(now.Sub(first.at) - AckInterval)
 	rate := float64(received-m.acked) / max(now.Sub(m.steppedAt), time.Microsecond).Seconds()
 	if !m.last && now.Sub(w.bestSince) > max(rateKept, 4*w.roundTrip) {
 		w.best = [2]float64{0, w.best[0]}
