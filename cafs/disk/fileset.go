@@ -82,6 +82,7 @@ type fileSet struct {
 	mu      sync.Mutex
 	volumes map[uint64]*fileVolume
 	paths   map[string][]*fileVolume // the same volumes; more than one only until a new one is sealed
+	ends    uint64                   // volumes that ended since the store was opened
 }
 
 func newFileSet(files userFiles, now func() time.Time) *fileSet {
@@ -109,6 +110,7 @@ func (s *fileSet) addLocked(v *fileVolume) {
 // endLocked takes a volume out of the set for good.
 func (s *fileSet) endLocked(v *fileVolume, why error) {
 	v.ended = why
+	s.ends++
 	delete(s.volumes, v.id)
 	s.unlistLocked(v)
 }
@@ -127,6 +129,13 @@ func (s *fileSet) ended(v *fileVolume) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return v.ended
+}
+
+// endedCount returns how many volumes ended since the store was opened.
+func (s *fileSet) endedCount() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ends
 }
 
 // known reports whether there is a volume of an id.

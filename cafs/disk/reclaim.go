@@ -21,7 +21,8 @@ func (s *Store) Hold() (release func()) {
 // Reclaim implements cafs.Reclaimer. It goes through the packs, the oldest first, and gives each up that nothing in is
 // needed; one that little of which is needed it gives up after it has moved that to the newest pack. While cache may stay,
 // chunks that were read since the last time are moved along too, so that they get a second chance; and half of a pack must
-// be free. In the end a pack may keep up to a 32nd of its size that nobody needs.
+// be free. In the end a pack may keep up to a 32nd of its size that nobody needs. If no
+// cache may stay, the index gives up what it has of files that were removed.
 func (s *Store) Reclaim(ctx context.Context, opts cafs.ReclaimOptions) (freed cafs.Reclaimed, err error) {
 	if err := s.begin(ctx); err != nil {
 		return freed, err
@@ -33,6 +34,11 @@ func (s *Store) Reclaim(ctx context.Context, opts cafs.ReclaimOptions) (freed ca
 		}
 	}
 	_, err = s.reclaimTo(ctx, opts, false, &freed)
+	if err != nil || opts.Keep > 0 {
+		return freed, err
+	}
+	bytes, err := s.sweepIndex(ctx)
+	freed.Bytes += bytes
 	return freed, err
 }
 

@@ -582,6 +582,57 @@ func TestQuotaLowered(t *testing.T) {
 	}
 }
 
+// TestQuotaCountsIndex fills a store by referring to chunks in a file, without a byte in a pack. When the file is no volume any
+// more, there is room again.
+func TestQuotaCountsIndex(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "file")
+	if err := os.WriteFile(path, []byte("content"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	store := mustOpen(t, filepath.Join(dir, "store"), Options{Quota: QuotaLeast})
+	referred := 0
+	fill := func() (err error) {
+		t.Helper()
+		volume, err := store.OpenVolume(t.Context(), path, cafs.VolumeOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		refs := make([]cafs.ChunkRef, groupChunksMax)
+		for round := 0; err == nil && round < 400; round++ {
+			for i := range refs {
+				referred++
+				key := cafs.KeyOf(fmt.Appendf(nil, "%d", referred))
+				refs[i] = cafs.ChunkRef{Chunk: cafs.ChunkInfo{Key: key, Size: 1000}, Offset: int64(i)}
+			}
+			err = volume.Refer(t.Context(), refs...)
+			if used, _ := store.used(); used > QuotaLeast {
+				t.Fatalf("%d bytes used of %d, after %d chunks", used, QuotaLeast, referred)
+			}
+		}
+		if errClose := volume.Close(); errClose != nil {
+			t.Error(errClose)
+		}
+		return err
+	}
+	if err := fill(); !errors.Is(err, cafs.ErrQuota) {
+		t.Fatalf("refer to %d chunks: %v, want ErrQuota", referred, err)
+	}
+	first := referred
+	if err := store.RemoveVolume(t.Context(), path); err != nil {
+		t.Fatal(err)
+	}
+	if err := fill(); !errors.Is(err, cafs.ErrQuota) || referred-first < first/2 {
+		t.Errorf("refer to %d chunks in place of %d: %v", referred-first, first, err)
+	}
+	if err := store.RemoveVolume(t.Context(), path); err != nil {
+		t.Fatal(err)
+	}
+	if freed := mustReclaim(t, store); freed.Bytes < int64(first)*50 {
+		t.Errorf("freed %+v of an index of %d chunks", freed, first)
+	}
+}
+
 func TestFilter(t *testing.T) {
 	const n = 50_000
 	f := newFilter(n, neededFilterBytes)

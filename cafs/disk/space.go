@@ -34,8 +34,8 @@ type quota struct {
 
 // storeState is what must change before there is more to reclaim. The zero value is no state.
 type storeState struct {
-	changes, holds uint64
-	bytes          int64
+	changes, holds, volumes uint64
+	bytes                   int64
 }
 
 // used returns what the store takes, in bytes, and how much of that is not packs.
@@ -148,8 +148,16 @@ func (s *Store) makeRoom(ctx context.Context, bytes int64) error {
 			return err
 		}
 	}
-	s.quota.full = s.state()
-	return s.take(bytes)
+	if s.index.size() > indexRoomBytes {
+		if _, err := s.sweepIndex(ctx); err != nil {
+			return fmt.Errorf("reclaim: %w", err)
+		}
+	}
+	exceeded := s.take(bytes)
+	if exceeded != nil {
+		s.quota.full = s.state()
+	}
+	return exceeded
 }
 
 // reclaimFor goes on with the run that there is until some bytes could be reserved.
@@ -180,7 +188,12 @@ func (s *Store) endQuotaRun() {
 }
 
 func (s *Store) state() storeState {
-	return storeState{changes: 1 + s.quota.changes.Load(), holds: s.holds.ended.Load(), bytes: s.packs.size()}
+	return storeState{
+		changes: 1 + s.quota.changes.Load(),
+		holds:   s.holds.ended.Load(),
+		volumes: s.files.endedCount(),
+		bytes:   s.packs.size(),
+	}
 }
 
 // Occupancy implements cafs.Reclaimer. What occurs in the content more than once counts once, but for 1 chunk in 1,000.

@@ -150,6 +150,19 @@ func (w *packWalk) checkGarbage(ctx context.Context, r packEntry) error {
 	return err
 }
 
+// decodeEntry returns the places of the chunk in an entry of the index.
+func decodeEntry(key, value []byte) ([]packEntry, error) {
+	locations, err := decodeLocations(value)
+	if err != nil || len(key) != 1+cafs.KeySize {
+		return nil, errors.Join(errIndexBad, err)
+	}
+	entries := make([]packEntry, len(locations))
+	for i, loc := range locations {
+		entries[i] = packEntry{cafs.Key(key[1:]), loc}
+	}
+	return entries, nil
+}
+
 // walkIndex visits what the index knows in a pack, and, as that can't tell which roots have records there, the whole
 // catalog. It goes through the whole index.
 func (s *Store) walkIndex(ctx context.Context, id uint64, visit visitPack) error {
@@ -163,13 +176,13 @@ func (s *Store) walkIndex(ctx context.Context, id uint64, visit visitPack) error
 	defer it.Close()
 	var entries []packEntry
 	for it.First(); it.Valid(); it.Next() {
-		locations, err := decodeLocations(it.Value())
-		if err != nil || len(it.Key()) != 1+cafs.KeySize {
-			return errors.Join(errIndexBad, err)
+		all, err := decodeEntry(it.Key(), it.Value())
+		if err != nil {
+			return err
 		}
-		for _, loc := range locations {
-			if loc.volume == id {
-				entries = append(entries, packEntry{cafs.Key(it.Key()[1:]), loc})
+		for _, e := range all {
+			if e.loc.volume == id {
+				entries = append(entries, e)
 			}
 		}
 		if len(entries) >= sweepBatch {
