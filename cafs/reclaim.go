@@ -76,15 +76,29 @@ type QuotaError struct {
 	// Used is what the store takes in bytes, with what it must keep free to be able to work. Wanted is by how much it would
 	// have become more, and Quota how much it may be.
 	Used, Wanted, Quota int64
+	// Err is why nothing could be reclaimed, as Reclaim would say; nil if everything is needed.
+	Err error
 }
 
 // Error implements error.
 func (e *QuotaError) Error() string {
-	return fmt.Sprintf("%v: %d bytes wanted, %d of %d used, and all of that needed; remove roots or raise the quota",
-		ErrQuota, e.Wanted, e.Used, e.Quota)
+	text := fmt.Sprintf("%v: %d bytes wanted, %d of %d used", ErrQuota, e.Wanted, e.Used, e.Quota)
+	if e.Err != nil {
+		return text + ", and nothing can be reclaimed: " + e.Err.Error()
+	}
+	return text + ", and all of that needed; remove roots or raise the quota"
 }
 
-// Unwrap returns ErrQuota.
+// CannotReclaim makes a QuotaError of one and the error of a Reclaim, if that is one that stays until the catalog changes; else
+// it returns the latter. It is for stores.
+func (e *QuotaError) CannotReclaim(err error) error {
+	if !errors.Is(err, ErrCorrupt) && !errors.Is(err, errors.ErrUnsupported) {
+		return fmt.Errorf("reclaim: %w", err)
+	}
+	return &QuotaError{e.Used, e.Wanted, e.Quota, err}
+}
+
+// Unwrap returns ErrQuota, and not Err: that is no damage of what was put.
 func (e *QuotaError) Unwrap() error { return ErrQuota }
 
 // Needed calls visit with everything that a catalogued root needs, as far as g tells: its pages, and the chunks that

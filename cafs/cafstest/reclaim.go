@@ -43,6 +43,7 @@ func runReclaimer(t *testing.T, maker Maker) {
 		{"QuotaTakesCache", testQuotaTakesCache},
 		{"QuotaIsHard", testQuotaIsHard},
 		{"QuotaOfOnePut", testQuotaOfOnePut},
+		{"QuotaPageMissing", testQuotaPageMissing},
 		{"QuotaBesideAdds", testQuotaBesideAdds},
 	}
 	for _, test := range limited {
@@ -600,6 +601,33 @@ func testQuotaIsHard(t *testing.T, store cafs.Store) {
 	release()
 	mustPut(t, store, chunks(5000, 10, 100_000)...)
 	checkQuota(t, store)
+}
+
+// testQuotaPageMissing fills a store in which it can't be known what is needed.
+func testQuotaPageMissing(t *testing.T, store cafs.Store) {
+	record, err := cafs.AddFile(t.Context(), newShelf(), bytes.NewReader(content(1, 6<<20)), cafs.AddOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := cafs.RootInfo{Root: record.Root(), Record: record.Encode(), Complete: true}
+	mustPutRoot(t, store, root)
+	var list []cafs.Chunk
+	for i := uint64(0); err == nil && i < 1000; i++ {
+		chunk := Chunk(i, 100_000)
+		if err = store.Put(t.Context(), chunk); err == nil {
+			list = append(list, chunk)
+		}
+	}
+	if !errors.Is(err, cafs.ErrQuota) || errors.Is(err, cafs.ErrCorrupt) {
+		t.Errorf("put more than the quota: %v, want ErrQuota", err)
+	}
+	if n := here(t, store, list); n != len(list) {
+		t.Errorf("%d of %d chunks are here", n, len(list))
+	}
+	if err := store.RemoveRoot(t.Context(), root.Root); err != nil {
+		t.Fatal(err)
+	}
+	mustPut(t, store, Chunk(2000, 100_000))
 }
 
 // testQuotaOfOnePut puts in one call what takes the place of all else, and then more than there is place for.

@@ -58,7 +58,7 @@ func (s *Store) Space(ctx context.Context) (cafs.Space, error) {
 func indexRoom(index int64) int64 { return indexRoomBytes + min(index, indexRoomMax) }
 
 // take reserves some bytes if there is room for them, or returns what they would exceed.
-func (s *Store) take(bytes int64) error {
+func (s *Store) take(bytes int64) *cafs.QuotaError {
 	index := s.index.size()
 	used := s.packs.size() + index + s.ballast.size()
 	used += indexRoom(index) + s.append.packSizeMax // the room in which a pack is rewritten
@@ -78,7 +78,7 @@ func (s *Store) reserve(ctx context.Context, bytes int64) (release func(), err e
 	if s.quota.limit == 0 || bytes == 0 {
 		return func() {}, nil
 	}
-	if err := s.take(bytes); err != nil {
+	if s.take(bytes) != nil {
 		if err := s.makeRoom(ctx, bytes); err != nil {
 			return nil, err
 		}
@@ -142,7 +142,7 @@ func (s *Store) makeRoom(ctx context.Context, bytes int64) error {
 			return exceeded
 		}
 		if err := begin(); err != nil {
-			return fmt.Errorf("reclaim: %w", err)
+			return exceeded.CannotReclaim(err)
 		}
 		if done, err := s.reclaimFor(ctx, bytes); done || err != nil {
 			return err
@@ -153,11 +153,11 @@ func (s *Store) makeRoom(ctx context.Context, bytes int64) error {
 			return fmt.Errorf("reclaim: %w", err)
 		}
 	}
-	exceeded := s.take(bytes)
-	if exceeded != nil {
+	if exceeded := s.take(bytes); exceeded != nil {
 		s.quota.full = s.state()
+		return exceeded
 	}
-	return exceeded
+	return nil
 }
 
 // reclaimFor goes on with the run that there is until some bytes could be reserved.

@@ -138,11 +138,13 @@ func (s *Store) makeRoom(ctx context.Context, bytes int64) error {
 	if fits() || bytes <= 0 {
 		return nil
 	}
-	if _, err := s.reclaim(ctx, func(int64) bool { return !fits() }); err != nil {
-		return err
-	}
-	if !fits() {
-		return &cafs.QuotaError{Used: s.used(), Wanted: bytes, Quota: s.quota}
+	_, err := s.reclaim(ctx, func(int64) bool { return !fits() })
+	exceeded := &cafs.QuotaError{Used: s.used(), Wanted: bytes, Quota: s.quota}
+	switch {
+	case err != nil:
+		return exceeded.CannotReclaim(err)
+	case !fits():
+		return exceeded
 	}
 	return nil
 }
