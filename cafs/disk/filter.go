@@ -137,22 +137,27 @@ func (h *holds) end(began *hold) {
 	}
 }
 
-// touch notes that chunks are wanted. Whoever looks a chunk up touches it first; see sweep for why.
+// touch notes that chunks are wanted. Whoever looks a chunk up touches it first; see sweeper.drop for why.
 func (h *holds) touch(keys ...cafs.Key) {
-	chain := h.chain.Load()
-	if chain == nil {
-		return
-	}
-	last := (*chain)[len(*chain)-1]
 	for _, key := range keys {
-		last.add(key)
-	}
-	if last.added.Load() >= last.keys() && len(*chain) < holdFiltersMax {
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		if current := h.chain.Load(); current != nil && (*current)[len(*current)-1] == last {
-			h.growLocked(*current, min(4*last.keys(), holdKeysMax))
+		chain := h.chain.Load()
+		if chain == nil {
+			return
 		}
+		last := (*chain)[len(*chain)-1]
+		last.add(key)
+		if last.added.Load() >= last.keys() && len(*chain) < holdFiltersMax {
+			h.grow(last)
+		}
+	}
+}
+
+// grow adds a larger filter behind the last one, if that is still full.
+func (h *holds) grow(full *filter) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if chain := h.chain.Load(); chain != nil && (*chain)[len(*chain)-1] == full {
+		h.growLocked(*chain, min(4*full.keys(), holdKeysMax))
 	}
 }
 

@@ -700,9 +700,11 @@ func TestHoldMany(t *testing.T) {
 	defer h.end(h.begin(false))
 	n := uint64(3 * holdKeysFirst)
 	key := func(i uint64) cafs.Key { return cafs.KeyOf(fmt.Appendf(nil, "%d", i)) }
-	for i := range n {
-		h.touch(key(i))
+	keys := make([]cafs.Key, n)
+	for i := range keys {
+		keys[i] = key(uint64(i))
 	}
+	h.touch(keys...)
 	wrong := 0
 	for i := range n {
 		if !h.held(key(i)) {
