@@ -11,7 +11,7 @@ import (
 // use it meanwhile.
 //
 // Ids of volumes are never used twice, and a volume is known before there are locations in it. So a location in a volume that
-// is not known may go, whatever happens meanwhile.
+// is not known may go, whatever happens meanwhile. A pack that is lost may be put back where it was.
 func (s *Store) sweepIndex(ctx context.Context) (freed int64, err error) {
 	before := s.index.size()
 	it, err := s.index.db.NewIterWithContext(ctx, &pebble.IterOptions{
@@ -58,7 +58,8 @@ func (s *Store) forgetStale(ctx context.Context, it *pebble.Iterator) (forgotten
 			return forgotten, err
 		}
 		for _, e := range entries {
-			if !s.packs.known(e.loc.volume) && !s.files.known(e.loc.volume) {
+			_, lost := s.packs.lost[e.loc.volume]
+			if !lost && !s.packs.known(e.loc.volume) && !s.files.known(e.loc.volume) {
 				stale = append(stale, e)
 			}
 		}

@@ -210,6 +210,7 @@ func (s *Store) recover() error {
 		}
 		if known[id].chunks > 0 {
 			log.Warnf("pack %s is gone, and %d chunks with it", s.packs.path(id), known[id].chunks)
+			s.packs.lost[id] = struct{}{}
 			continue
 		}
 		s.append.gone = append(s.append.gone, id) // it was emptied, and the removal of its entry was cut off

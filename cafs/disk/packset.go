@@ -51,6 +51,8 @@ type packSet struct {
 	openFile openPackFile
 	// reading has room for as many reads as there may be open packs.
 	reading chan struct{}
+	// lost are the packs that the index knows and that were not here when the store was opened. They may come back.
+	lost map[uint64]struct{}
 
 	// mu guards the fields below.
 	mu    sync.Mutex
@@ -74,6 +76,7 @@ func newPackSet(dir string, openFile openPackFile) *packSet {
 		dir:      dir,
 		openFile: openFile,
 		reading:  make(chan struct{}, openPacksMax),
+		lost:     make(map[uint64]struct{}),
 		packs:    make(map[uint64]volumeInfo),
 		open:     make(map[uint64]*openPack),
 	}

@@ -434,6 +434,26 @@ func TestReclaimDamaged(t *testing.T) {
 	}
 }
 
+// TestReclaimLostPack reclaims while a pack is missing that comes back later.
+func TestReclaimLostPack(t *testing.T) {
+	dir := t.TempDir()
+	store := mustOpen(t, dir, Options{})
+	root := addListed(t, store, testChunks(0, 4, 4000))
+	mustClose(t, store)
+	aside := filepath.Join(t.TempDir(), "pack")
+	if err := os.Rename(packPath(dir, 0), aside); err != nil {
+		t.Fatal(err)
+	}
+	store = mustOpen(t, dir, Options{})
+	mustPut(t, store, testChunks(100, 50, 4000)...)
+	mustReclaim(t, store)
+	mustClose(t, store)
+	if err := os.Rename(aside, packPath(dir, 0)); err != nil {
+		t.Fatal(err)
+	}
+	checkRoots(t, mustOpen(t, dir, Options{}), []listedRoot{root})
+}
+
 // TestReclaimMovesNoDamage forgets a needed chunk that is damaged, as a Get does.
 func TestReclaimMovesNoDamage(t *testing.T) {
 	dir := t.TempDir()
