@@ -111,7 +111,11 @@ func TestWhatIsLeftOfAnEditedFileIsServed(t *testing.T) {
 		if time.Now().After(deadline) {
 			t.Fatalf("the holder's catalog says %+v; want a stale file with 7 MiB of the root", status)
 		}
-		time.Sleep(10 * time.Millisecond)
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-t.Context().Done():
+			t.Fatal(t.Context().Err())
+		}
 		status = rootOf(t, holder, added.Root)
 	}
 }
