@@ -81,13 +81,13 @@ type Holder struct {
 	wake chan struct{}
 
 	// mu guards what follows. It is not held while content is read or the stream is written to.
-	mu       sync.Mutex
-	queue    wishQueue
-	pages    []pagesBody // requests in order of arrival; the first is being answered
-	control  []byte      // encoded frames: answers to CANCEL, and PEERS
-	answers  int         // how many answers are in control
-	haves    haveQueue
-	told     budget // members told to the receiver
+	mu      sync.Mutex
+	queue   wishQueue
+	pages   []pagesBody // requests in order of arrival; the first is being answered
+	control []byte      // encoded frames: answers to CANCEL, and PEERS
+	answers int         // how many answers are in control
+	haves   haveQueue
+	told    budget // members told to the receiver
 
 	accepted time.Time // when ACCEPT went out
 	window   ackWindow
