@@ -42,7 +42,8 @@ func (i fileInfo) state(now identity, err error) cafs.VolumeState {
 
 // fileVolume is a file of the user's that chunks are referred to in.
 type fileVolume struct {
-	id uint64
+	id    uint64
+	ahead prefetched
 
 	// What follows is guarded by fileSet.mu.
 
@@ -234,7 +235,7 @@ func (s *fileSet) readAt(loc location, buf []byte) (path string, unchanged bool,
 			return "", false, fmt.Errorf("its volume was removed: %w", cafs.ErrNotFound)
 		}
 	}
-	intact, unchanged, err := s.readFile(info, loc.offset, buf)
+	intact, unchanged, err := s.readFile(v, info, loc.offset, buf)
 	if !intact {
 		s.note(v, info, false, s.now())
 	}
@@ -246,7 +247,7 @@ func (s *fileSet) readAt(loc location, buf []byte) (path string, unchanged bool,
 
 // readFile fills buf from a file that is not open. intact tells that it looks as it did when it was hashed, and unchanged
 // that it is, by a look before and one after the bytes were read.
-func (s *fileSet) readFile(info fileInfo, offset int64, buf []byte) (intact, unchanged bool, err error) {
+func (s *fileSet) readFile(v *fileVolume, info fileInfo, offset int64, buf []byte) (intact, unchanged bool, err error) {
 	file, err := s.files.open(info.path, false)
 	if err != nil {
 		return !isAbsent(err), false, err
@@ -257,6 +258,7 @@ func (s *fileSet) readFile(info fileInfo, offset int64, buf []byte) (intact, unc
 		return !isAbsent(err), false, err
 	}
 	intact = before == info.identity
+	v.ahead.before(file, offset)
 	if _, err := file.ReadAt(buf, offset); err != nil || !intact || !info.settled() || !file.timesTell() {
 		return intact, false, err
 	}

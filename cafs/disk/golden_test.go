@@ -50,6 +50,8 @@ func goldenVolume() (content []byte, chunks []cafs.Chunk, refs []cafs.ChunkRef) 
 	return content, chunks, refs
 }
 
+func (goldenFile) Prefetch(int64, int64) {}
+
 func (goldenFiles) open(string, bool) (userFile, error) {
 	content, _, _ := goldenVolume()
 	return goldenFile{bytes.NewReader(content)}, nil

@@ -59,6 +59,10 @@ const (
 	// writebackBytes is how much is appended to a pack before the kernel is asked to start writing it to the disk.
 	writebackBytes = 16 << 20
 
+	// prefetchBytes is how much the kernel is asked to read ahead where a chunk is read, because whoever asks for a chunk asks
+	// for its neighbours: a range of the content. By itself it does not, as files are opened for each read.
+	prefetchBytes = 1 << 20
+
 	// scanWindow is the buffer that a pack is scanned through; it holds several records of the largest size.
 	scanWindow = 1 << 20
 

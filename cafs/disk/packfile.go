@@ -18,4 +18,5 @@ func openOSPackFile(path string, flag int) (packFile, error) {
 }
 
 func (f osPackFile) SyncData() error                { return durable.SyncData(f.File) }
+func (f osPackFile) Prefetch(offset, n int64)       { durable.Prefetch(f.File, offset, n) }
 func (f osPackFile) StartWriteback(offset, n int64) { durable.StartWriteback(f.File, offset, n) }

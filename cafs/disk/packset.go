@@ -37,8 +37,9 @@ type packFile interface {
 	io.WriterAt
 	io.Closer
 	Truncate(size int64) error
-	// SyncData and StartWriteback are those of package durable.
+	// SyncData, Prefetch and StartWriteback are those of package durable.
 	SyncData() error
+	Prefetch(offset, n int64)
 	StartWriteback(offset, n int64)
 }
 
@@ -66,9 +67,11 @@ type packSet struct {
 // openPack is a pack that is open for reading; the fields are guarded by packSet.mu.
 type openPack struct {
 	file packFile
-	uses int    // reads under way
-	last uint64 // value of the clock at the last use
-	gone bool   // it is to be removed
+	// ahead is not guarded; it needs no lock.
+	ahead prefetched
+	uses  int    // reads under way
+	last  uint64 // value of the clock at the last use
+	gone  bool   // it is to be removed
 }
 
 func newPackSet(dir string, openFile openPackFile) *packSet {
@@ -202,6 +205,7 @@ func (p *packSet) readAt(ctx context.Context, loc location, buf []byte) error {
 		return err
 	}
 	defer p.release(pack)
+	pack.ahead.before(pack.file, loc.offset)
 	if _, err := pack.file.ReadAt(buf, loc.offset); err != nil {
 		return fmt.Errorf("read %s: %w", p.path(loc.volume), err)
 	}

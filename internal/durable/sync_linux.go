@@ -23,6 +23,11 @@ func StartWriteback(f *os.File, offset, n int64) {
 	})
 }
 
+// Prefetch asks the kernel to read n bytes of f from offset into its cache. It is a hint, like StartWriteback.
+func Prefetch(f *os.File, offset, n int64) {
+	_ = retryInterrupted(f, "fadvise", func(fd int) error { return unix.Fadvise(fd, offset, n, unix.FADV_WILLNEED) })
+}
+
 // SyncDir returns when the names in the directory at path survive a power cut.
 func SyncDir(path string) error {
 	dir, err := os.Open(path)

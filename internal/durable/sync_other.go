@@ -14,6 +14,9 @@ func SyncData(f *os.File) error { return f.Sync() }
 // StartWriteback is a hint that only Linux takes.
 func StartWriteback(*os.File, int64, int64) {}
 
+// Prefetch is a hint that only Linux takes.
+func Prefetch(*os.File, int64, int64) {}
+
 // SyncDir returns when the names in the directory at path survive a power cut.
 func SyncDir(path string) error {
 	if runtime.GOOS == "windows" {

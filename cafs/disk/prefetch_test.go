@@ -1,0 +1,24 @@
+package disk
+
+import (
+	"fmt"
+	"testing"
+)
+
+// prefetches notes what a file was asked to read ahead.
+type prefetches []string
+
+func (p *prefetches) Prefetch(offset, n int64) { *p = append(*p, fmt.Sprintf("%d+%d", offset, n)) }
+
+func TestPrefetch(t *testing.T) {
+	var p prefetched
+	var asked prefetches
+	const mib = 1 << 20
+	for _, offset := range []int64{0, 1000, mib - 1, mib, mib + 5000, 7 * mib, 7*mib + 1, 3 * mib} {
+		p.before(&asked, offset)
+	}
+	want := fmt.Sprint([]string{"0+1048576", "1048576+1048576", "7340032+1048576", "3145728+1048576"})
+	if got := fmt.Sprint([]string(asked)); got != want {
+		t.Errorf("read ahead %s, want %s", got, want)
+	}
+}
