@@ -50,7 +50,7 @@ func (p *plan) giveFree(h *holder, target int64, now time.Time) (given []*wish) 
 			}
 			r := p.open[i]
 			if r.freeOf[rank] > 0 && h.mayHave(r.number) {
-				if bits := p.take(r, h, rank, max(target-h.expected(), target/wishShare)); bits != nil {
+				if bits := p.take(r, h, rank, max(target-h.expected(), wishMost(target))); bits != nil {
 					given = append(given, p.give(r, h, bits, now))
 				}
 			}
@@ -66,6 +66,15 @@ func (p *plan) giveFree(h *holder, target int64, now time.Time) (given []*wish) 
 // wishShare bounds a wish to a part of what its holder should be asked for: all free chunks of a range are ten seconds' work
 // for a slow one, for which everybody would wait at the end.
 const wishShare = 4
+
+// wishMost returns how many bytes a wish may be that goes beyond the target of its holder. Who gets through half a range in
+// that time may have a whole one: what is left of it would be one more end.
+func wishMost(target int64) int64 {
+	if share := target / wishShare; share < cafs.RangeBytes/2 {
+		return share
+	}
+	return 2 * cafs.RangeBytes
+}
 
 // take chooses free chunks of a rank in r that h can send, until they are so many bytes; nil if there are none, or no room
 // for them.

@@ -648,8 +648,11 @@ func TestQuotaCountsIndex(t *testing.T) {
 	if err := store.RemoveVolume(t.Context(), path); err != nil {
 		t.Fatal(err)
 	}
-	if freed := mustReclaim(t, store); freed.Bytes < int64(first)*50 {
-		t.Errorf("freed %+v of an index of %d chunks", freed, first)
+	// How much it frees depends on what the key-value store has done about it by itself.
+	mustReclaim(t, store)
+	before := referred
+	if err := fill(); !errors.Is(err, cafs.ErrQuota) || referred-before < first/2 {
+		t.Errorf("refer to %d chunks in place of %d after reclaiming: %v", referred-before, first, err)
 	}
 }
 
