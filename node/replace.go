@@ -89,6 +89,9 @@ func (n *Node) eachNowhereElse(ctx context.Context, old replaced, do func(chunk 
 	return nil
 }
 
+// errGoes: a chunk of a root goes with the file that is replaced.
+var errGoes = errors.New("goes")
+
 // replaceOld is called when the output is complete and about to take the place of what is there. It keeps what is to be
 // kept; after is called when the output is in place.
 func (f *fetch) replaceOld(ctx context.Context) (after func() error, err error) {
@@ -96,14 +99,11 @@ func (f *fetch) replaceOld(ctx context.Context) (after func() error, err error) 
 	if !found {
 		return func() error { return nil }, nil
 	}
-	if !f.opts.KeepOld {
-		return func() error {
-			f.node.noteIncomplete(old.Root, false, fmt.Sprintf("root %s has taken its place at %s", f.link.Root.Short(), f.outPath))
-			return nil
-		}, nil
-	}
 	var buf []byte
 	err = f.node.eachNowhereElse(ctx, old, func(info cafs.ChunkInfo) error {
+		if !f.opts.KeepOld {
+			return errGoes
+		}
 		data, err := f.node.store.Get(ctx, info.Key, buf)
 		if isDamage(err) {
 			return nil // it was changed just now
@@ -118,6 +118,12 @@ func (f *fetch) replaceOld(ctx context.Context) (after func() error, err error) 
 		}
 		return f.node.store.Put(ctx, chunk)
 	})
+	if errors.Is(err, errGoes) {
+		return func() error {
+			f.node.noteIncomplete(old.Root, false, fmt.Sprintf("root %s has taken its place at %s", f.link.Root.Short(), f.outPath))
+			return nil
+		}, nil
+	}
 	if err == nil {
 		err = f.node.store.Sync(ctx)
 	}
