@@ -50,6 +50,9 @@ type crashTest struct {
 // TestCrash kills processes that add, get and collect garbage at random times, each time on the same home. Afterwards no
 // root is lost, every byte is right, and what had been verified is not fetched again.
 func TestCrash(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it starts some fifty processes")
+	}
 	seed := *crashSeed
 	if seed == 0 {
 		seed = uint64(time.Now().UnixNano())
