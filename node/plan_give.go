@@ -50,7 +50,7 @@ func (p *plan) giveFree(h *holder, target int64, now time.Time) (given []*wish) 
 			}
 			r := p.open[i]
 			if r.freeOf[rank] > 0 && h.mayHave(r.number) {
-				if bits := p.take(r, h, rank, max(target-h.expected(), wishMost(target))); bits != nil {
+				if bits := p.take(r, h, rank, max(target-h.expected(), h.wishMost())); bits != nil {
 					given = append(given, p.give(r, h, bits, now))
 				}
 			}
@@ -67,10 +67,10 @@ func (p *plan) giveFree(h *holder, target int64, now time.Time) (given []*wish) 
 // for a slow one, for which everybody would wait at the end.
 const wishShare = 4
 
-// wishMost returns how many bytes a wish may be that goes beyond the target of its holder. Who gets through half a range in
-// that time may have a whole one: what is left of it would be one more end.
-func wishMost(target int64) int64 {
-	if share := target / wishShare; share < cafs.RangeBytes/2 {
+// wishMost returns how many bytes a wish of h may be that goes beyond its target. Who gets through a range in that time may
+// have a whole one, and so may a complete holder whose rate is not known: what is left of a range is one more end.
+func (h *holder) wishMost() int64 {
+	if share := h.target() / wishShare; share < cafs.RangeBytes && (h.rate > 0 || !h.complete) {
 		return share
 	}
 	return 2 * cafs.RangeBytes

@@ -48,8 +48,6 @@ const (
 	// windowLeadAlone is the same for a session that has the holder for itself: nobody else waits for what is written
 	// ahead, and a processor that is busy elsewhere for some milliseconds leaves no gap.
 	windowLeadAlone = 100 * time.Millisecond
-	// windowSlow is how much longer than an answer a chunk may take before it is put down to its size.
-	windowSlow = 100 * time.Millisecond
 	// growSettled and growFirst are the factors by which the window may grow in a round trip.
 	growSettled = 1.25
 	growFirst   = 2
@@ -120,12 +118,9 @@ func (w *ackWindow) ack(received int64, now time.Time) {
 	w.acked, w.steppedAt = received, now
 }
 
-// answered enters how long the receiver took to answer something small. On a slow path that is closer to a round trip than
-// what chunks take, even when nothing is before them. With windowSlow more it matters on no other.
-func (w *ackWindow) answered(took time.Duration) { w.took(took + windowSlow) }
-
-// took enters what may be a round trip.
-func (w *ackWindow) took(took time.Duration) {
+// answered enters how long the receiver took to answer something. For something small that is closer to a round trip than
+// what chunks take, even when nothing is before them.
+func (w *ackWindow) answered(took time.Duration) {
 	if took = max(took, time.Microsecond); w.roundTrip == 0 || took < w.roundTrip {
 		w.roundTrip = took
 	}
@@ -134,7 +129,7 @@ func (w *ackWindow) took(took time.Duration) {
 // measure takes the round trip and the rate from the first and the last of the writes that have arrived with an ACK.
 func (w *ackWindow) measure(first, m mark, received int64, now time.Time) {
 	// The ACK waited for AckInterval since the first of its chunks came.
-	w.took(now.Sub(first.at) - AckInterval)
+	w.answered(now.Sub(first.at) - AckInterval)
 	rate := float64(received-m.acked) / max(now.Sub(m.steppedAt), time.Microsecond).Seconds()
 	if !m.last && now.Sub(w.bestSince) > max(rateKept, 4*w.roundTrip) {
 		w.best = [2]float64{0, w.best[0]}
