@@ -39,6 +39,23 @@ func AddFile(ctx context.Context, store Putter, r io.Reader, opts AddOptions) (R
 	if opts.Salt != nil && len(opts.Salt) != SaltSize {
 		return Record{}, fmt.Errorf("add: salt of %d bytes: want %d", len(opts.Salt), SaltSize)
 	}
+	var refer referFunc
+	if opts.Volume != nil {
+		refer = opts.Volume.Refer
+	}
+	list, err := addStream(ctx, store, refer, opts.Progress, func(b *batcher) error { return cutFile(b, r) })
+	if err != nil {
+		return Record{}, fmt.Errorf("add: %w", err)
+	}
+	return Record{Kind: KindFile, Salt: append([]byte(nil), opts.Salt...), Data: list}, nil
+}
+
+// referFunc is Volume.Refer, or nil if chunks are to be stored.
+type referFunc func(ctx context.Context, chunks ...ChunkRef) error
+
+// addStream stores, or refers to, the chunks that cut passes to its batcher, and lists them. It returns what cut does, if
+// that fails.
+func addStream(ctx context.Context, store Putter, refer referFunc, progress func(int64), cut func(*batcher) error) (List, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	var stages sync.WaitGroup
 	defer stages.Wait()
@@ -53,61 +70,127 @@ func AddFile(ctx context.Context, store Putter, r io.Reader, opts AddOptions) (R
 	for range addBatches {
 		a.free <- &addBatch{}
 	}
-	stages.Go(func() { a.cutAll(ctx, r) })
+	stages.Go(func() {
+		defer close(a.cut)
+		b := &batcher{ctx: ctx, free: a.free, cut: a.cut}
+		if a.err = cut(b); a.err == nil {
+			b.flush()
+		}
+	})
 	stages.Go(a.hashAll)
-	list, err := a.storeAll(ctx, store, opts)
-	if err != nil {
-		return Record{}, fmt.Errorf("add: %w", err)
-	}
-	return Record{Kind: KindFile, Salt: append([]byte(nil), opts.Salt...), Data: list}, nil
+	return a.storeAll(ctx, store, refer, progress)
 }
 
-// adder is one call of AddFile: three stages, and the batches that go round between them.
+// adder is one call of addStream: three stages, and the batches that go round between them.
 type adder struct {
-	free chan *addBatch // from storeAll to cutAll
-	cut  chan *addBatch // from cutAll to hashAll
+	free chan *addBatch // from storeAll to the batcher
+	cut  chan *addBatch // from the batcher to hashAll
 	done chan *addBatch // from hashAll to storeAll
-	err  error          // of cutAll; valid once done is closed
+	err  error          // of cutting; valid once done is closed
 }
 
+// addBatch is some chunks that were cut, or some that are known, and pages of the list of entries.
 type addBatch struct {
 	data   []byte // the chunks' bytes, one after the other
 	sizes  []int
 	chunks []Chunk
+	known  []ChunkInfo
+	pages  []Chunk
 	err    error
-}
-
-// cutAll fills batches until the stream ends, or fails, or ctx is done.
-func (a *adder) cutAll(ctx context.Context, r io.Reader) {
-	defer close(a.cut)
-	chunker := NewChunker(r)
-	next, err := chunker.Next()
-	for err == nil {
-		var b *addBatch
-		select {
-		case b = <-a.free:
-		case <-ctx.Done():
-			a.err = ctx.Err()
-			return
-		}
-		b.reset()
-		for err == nil && len(b.data)+len(next) <= addBatchBytes {
-			b.data = append(b.data, next...)
-			b.sizes = append(b.sizes, len(next))
-			next, err = chunker.Next()
-		}
-		a.cut <- b
-	}
-	if err != io.EOF { //nolint:errorlint // an error that wraps io.EOF is not the end of the stream; see Chunker.Next
-		a.err = fmt.Errorf("read content: %w", err)
-	}
 }
 
 func (b *addBatch) reset() {
 	if b.data == nil {
 		b.data = make([]byte, 0, addBatchBytes)
 	}
-	b.data, b.sizes, b.chunks = b.data[:0], b.sizes[:0], b.chunks[:0]
+	b.data, b.sizes, b.chunks, b.known, b.pages = b.data[:0], b.sizes[:0], b.chunks[:0], b.known[:0], nil
+}
+
+// knownBatch bounds the chunks of a batch that are known.
+const knownBatch = 1024
+
+// batcher makes batches of what is cut.
+type batcher struct {
+	ctx  context.Context //nolint:containedctx // it ends with the call of addStream
+	free <-chan *addBatch
+	cut  chan<- *addBatch
+	b    *addBatch // being filled, or nil
+}
+
+// open returns the batch to fill, after waiting for one if there is none.
+func (b *batcher) open() (*addBatch, error) {
+	if b.b != nil {
+		return b.b, nil
+	}
+	select {
+	case b.b = <-b.free:
+		b.b.reset()
+		return b.b, nil
+	case <-b.ctx.Done():
+		return nil, b.ctx.Err()
+	}
+}
+
+// flush passes on the batch that is being filled.
+func (b *batcher) flush() {
+	if b.b != nil {
+		b.cut <- b.b
+		b.b = nil
+	}
+}
+
+// add takes the bytes of a chunk.
+func (b *batcher) add(data []byte) error {
+	if b.b != nil && (len(b.b.data)+len(data) > addBatchBytes || len(b.b.known) > 0) {
+		b.flush()
+	}
+	batch, err := b.open()
+	if err != nil {
+		return err
+	}
+	batch.data = append(batch.data, data...)
+	batch.sizes = append(batch.sizes, len(data))
+	return nil
+}
+
+// addKnown takes a chunk that was hashed before.
+func (b *batcher) addKnown(c ChunkInfo) error {
+	if b.b != nil && (len(b.b.sizes) > 0 || len(b.b.known) >= knownBatch) {
+		b.flush()
+	}
+	batch, err := b.open()
+	if err != nil {
+		return err
+	}
+	batch.known = append(batch.known, c)
+	return nil
+}
+
+// addPages takes pages to store.
+func (b *batcher) addPages(pages []Chunk) error {
+	batch, err := b.open()
+	if err != nil {
+		return err
+	}
+	batch.pages = append(batch.pages, pages...)
+	return nil
+}
+
+// cutFile cuts a stream until it ends or fails.
+func cutFile(b *batcher, r io.Reader) error {
+	chunker := NewChunker(r)
+	for {
+		next, err := chunker.Next()
+		switch {
+		case err == io.EOF: //nolint:errorlint // an error that wraps io.EOF is not the end of the stream; see Chunker.Next
+			return nil
+		case err != nil:
+			return fmt.Errorf("read content: %w", err)
+		}
+		if err := b.add(next); err != nil {
+			return err
+		}
+	}
 }
 
 // hashAll makes chunks of what was cut.
@@ -128,7 +211,7 @@ func (a *adder) hashAll() {
 }
 
 // storeAll lists the chunks, and stores or refers to them, each batch with the pages that it completes.
-func (a *adder) storeAll(ctx context.Context, store Putter, opts AddOptions) (List, error) {
+func (a *adder) storeAll(ctx context.Context, store Putter, refer referFunc, progress func(int64)) (List, error) {
 	var pages []Chunk
 	list := NewListBuilder(func(page Chunk) error {
 		pages = append(pages, page)
@@ -139,24 +222,25 @@ func (a *adder) storeAll(ctx context.Context, store Putter, opts AddOptions) (Li
 		if b.err != nil {
 			return List{}, b.err
 		}
-		for _, c := range b.chunks {
-			if err := list.Add(c.Info()); err != nil {
+		refs := b.refs(stored)
+		for _, ref := range refs {
+			if err := list.Add(ref.Chunk); err != nil {
 				return List{}, err
 			}
+			stored += int64(ref.Chunk.Size)
 		}
-		if opts.Volume != nil {
-			if err := opts.Volume.Refer(ctx, b.refs(stored)...); err != nil {
+		if refer != nil && len(refs) > 0 {
+			if err := refer(ctx, refs...); err != nil {
 				return List{}, err
 			}
 			b.chunks = b.chunks[:0]
 		}
-		if err := putSome(ctx, store, append(b.chunks, pages...)); err != nil {
+		if err := putSome(ctx, store, append(append(b.chunks, pages...), b.pages...)); err != nil {
 			return List{}, err
 		}
 		pages = pages[:0]
-		stored += int64(len(b.data))
-		if opts.Progress != nil {
-			opts.Progress(stored)
+		if progress != nil {
+			progress(stored)
 		}
 		a.free <- b
 	}
@@ -170,12 +254,18 @@ func (a *adder) storeAll(ctx context.Context, store Putter, opts AddOptions) (Li
 	return top, putSome(ctx, store, pages)
 }
 
-// refs says where the chunks of the batch stand in a file that the batch's first byte has the given offset in.
+// refs says where the chunks of the batch stand in a stream that the batch's first byte has the given offset in.
 func (b *addBatch) refs(offset int64) []ChunkRef {
-	refs := make([]ChunkRef, len(b.chunks))
-	for i, c := range b.chunks {
-		refs[i] = ChunkRef{Chunk: c.Info(), Offset: offset}
-		offset += int64(len(c.Data()))
+	refs := make([]ChunkRef, 0, len(b.chunks)+len(b.known))
+	for _, c := range b.chunks {
+		refs = append(refs, ChunkRef{Chunk: c.Info()})
+	}
+	for _, c := range b.known {
+		refs = append(refs, ChunkRef{Chunk: c})
+	}
+	for i := range refs {
+		refs[i].Offset = offset
+		offset += int64(refs[i].Chunk.Size)
 	}
 	return refs
 }

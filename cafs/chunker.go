@@ -35,6 +35,12 @@ func NewChunker(r io.Reader) *Chunker {
 	return &Chunker{cutter: cutter}
 }
 
+// Reset makes the Chunker begin anew, at what r has.
+func (c *Chunker) Reset(r io.Reader) {
+	c.cutter.Reset(r)
+	c.err = nil
+}
+
 // Next returns the bytes of the next chunk, which are valid until the next call. At the end of the stream it returns
 // io.EOF itself, never wrapped, so that an error of the reader that happens to wrap io.EOF cannot pass for the end. Other
 // errors are those of the reader; the bytes that came just before one may be lost.

@@ -8,6 +8,18 @@ const (
 	// of unusually small chunks meets it before it meets ContentBytesMax.
 	ContentChunksMax = 1 << 31
 
+	// TreeEntriesMax bounds the entries of a tree.
+	TreeEntriesMax = 1 << 27
+	// PathSizeMax bounds the path of an entry in bytes, NameSizeMax each of its components, and PathDepthMax their number.
+	PathSizeMax  = 4096
+	NameSizeMax  = 255
+	PathDepthMax = 256
+	// TargetSizeMax bounds the target of a symbolic link in bytes.
+	TargetSizeMax = 4095
+	// SegmentBytes is the size in bytes from which on a file of a tree is cut into chunks of its own, rather than together
+	// with its neighbours.
+	SegmentBytes = 16384
+
 	// PageSizeMax bounds a page in bytes. Pages of chunk lists stay far below, with at most 12,033 bytes; the room is for
 	// the long paths of entry tables.
 	PageSizeMax = 65536

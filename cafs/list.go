@@ -6,10 +6,10 @@ import (
 	"fmt"
 )
 
-// List is what a root record holds of the list of a stream's chunks: the sums and the top of the list tree. The zero
-// List is that of the empty stream.
+// List is what a root record holds of a list, that of a stream's chunks or that of a tree's entries: the sums and the top
+// of the list tree. The zero List is empty.
 type List struct {
-	// Bytes is the length of the stream, Items the number of its chunks.
+	// Bytes is the length of the stream, or of the tree's files together, and Items the number of chunks, or of entries.
 	Bytes, Items int64
 	// Depth is the number of levels of pages below Top, 0 to ListDepthMax.
 	Depth int
@@ -19,26 +19,26 @@ type List struct {
 
 // top checks everything that the list says against the rules and returns the items of its top list. Errors wrap
 // ErrBadRoot.
-func (l List) top() (decodedPage, error) {
-	top, err := l.decodeTop()
+func (l List) top(form itemForm) (decodedPage, error) {
+	top, err := l.decodeTop(form)
 	if err != nil {
-		return decodedPage{}, fmt.Errorf("chunk list: %w: %w", err, ErrBadRoot)
+		return decodedPage{}, fmt.Errorf("list of %s: %w: %w", form.items(), err, ErrBadRoot)
 	}
 	return top, nil
 }
 
-func (l List) decodeTop() (decodedPage, error) {
+func (l List) decodeTop(form itemForm) (decodedPage, error) {
 	switch {
 	case l.Bytes < 0 || l.Bytes > ContentBytesMax:
 		return decodedPage{}, fmt.Errorf("%d bytes: want at most %d", l.Bytes, int64(ContentBytesMax))
-	case l.Items < 0 || l.Items > ContentChunksMax:
-		return decodedPage{}, fmt.Errorf("%d chunks: want at most %d", l.Items, int64(ContentChunksMax))
+	case l.Items < 0 || l.Items > form.itemsMax():
+		return decodedPage{}, fmt.Errorf("%d %s: want at most %d", l.Items, form.items(), form.itemsMax())
 	case l.Depth < 0 || l.Depth > ListDepthMax:
 		return decodedPage{}, fmt.Errorf("depth %d: want at most %d", l.Depth, ListDepthMax)
 	case len(l.Top) > ListTopMax:
 		return decodedPage{}, fmt.Errorf("top list of %d bytes: want at most %d", len(l.Top), ListTopMax)
 	}
-	top, err := decodeItems(l.Depth, l.Top, ListTopMax/itemSizeMin, true)
+	top, err := decodeItems(form, l.Depth, l.Top, ListTopMax/form.itemSizeMin(l.Depth), true)
 	if err != nil {
 		return decodedPage{}, fmt.Errorf("top list: %w", err)
 	}
@@ -71,14 +71,14 @@ func (l List) appendTo(b []byte) []byte {
 }
 
 // readList reads a list from the front of b, without the checks of List.top. It keeps no reference to b.
-func readList(b []byte) (l List, rest []byte, err error) {
+func readList(form itemForm, b []byte) (l List, rest []byte, err error) {
 	bytes, b, err := readUvarint(b, ContentBytesMax)
 	if err != nil {
 		return List{}, nil, fmt.Errorf("content bytes: %w", err)
 	}
-	items, b, err := readUvarint(b, ContentChunksMax)
+	items, b, err := readUvarint(b, uint64(form.itemsMax()))
 	if err != nil {
-		return List{}, nil, fmt.Errorf("chunks: %w", err)
+		return List{}, nil, fmt.Errorf("%s: %w", form.items(), err)
 	}
 	if len(b) == 0 {
 		return List{}, nil, errTruncated
@@ -98,17 +98,23 @@ func readList(b []byte) (l List, rest []byte, err error) {
 // ListBuilder makes the list tree of a stream from its chunks. It holds at most one unfinished page, and up to
 // ListTopMax bytes of finished ones, of each level. It is not safe for concurrent use.
 type ListBuilder struct {
-	put    func(Chunk) error
-	levels []*listLevel
-	list   List   // Bytes and Items so far
+	listBuilder
 	before [3]int // sizes of the last three chunks, the latest last; valid as far as there are as many
 	item   []byte // the last item of level 0, encoded
+}
+
+// listBuilder is what the builders of all lists have in common: everything above the leaf items.
+type listBuilder struct {
+	put    func(Chunk) error
+	form   itemForm
+	levels []*listLevel
+	list   List // Bytes and Items so far
 }
 
 // NewListBuilder returns the builder of an empty list. It calls put with each page, in Add or Finish as soon as the
 // page is cut: pages of a level from left to right, a page after all pages below it. put may keep the chunk.
 func NewListBuilder(put func(Chunk) error) *ListBuilder {
-	return &ListBuilder{put: put}
+	return &ListBuilder{listBuilder: listBuilder{put: put}}
 }
 
 // Add appends a chunk to the list. It fails if put does, if the chunk has an impossible size, if the list gets too long,
@@ -122,7 +128,7 @@ func (b *ListBuilder) Add(c ChunkInfo) error {
 	b.list.Items++
 	b.list.Bytes += int64(c.Size)
 	b.item = appendChunkInfo(b.item[:0], c)
-	return b.add(0, listItem{b.item, marked(c.Key), 1, int64(c.Size)})
+	return b.add(0, listItem{encoded: b.item, marked: marked(c.Key), items: 1, bytes: int64(c.Size)})
 }
 
 func (b *ListBuilder) check(c ChunkInfo) error {
@@ -140,7 +146,7 @@ func (b *ListBuilder) check(c ChunkInfo) error {
 }
 
 // Finish ends the list and returns it. The builder is of no use afterwards.
-func (b *ListBuilder) Finish() (List, error) {
+func (b *listBuilder) Finish() (List, error) {
 	for level := 0; level < len(b.levels); level++ {
 		l := b.levels[level]
 		if l.total > ListTopMax {
@@ -161,8 +167,9 @@ func (b *ListBuilder) Finish() (List, error) {
 type listItem struct {
 	encoded []byte
 	marked  bool
-	items   int64 // chunks that it stands for
-	bytes   int64 // their bytes
+	items   int64  // chunks or entries that it stands for
+	bytes   int64  // their bytes
+	path    string // of the first of the entries
 }
 
 // listLevel is the right edge of one level of the tree. Its pages wait until it is known that the level does not fit in
@@ -178,26 +185,37 @@ type listPage struct {
 	count int
 	items int64
 	bytes int64
+	path  string
 }
 
 // encodedItems returns the encoded items of the page.
 func (p listPage) encodedItems() []byte { return p.data[min(1, len(p.data)):] }
 
-func (b *ListBuilder) add(level int, item listItem) error {
+// level returns one level, which is made if it is the next one.
+func (b *listBuilder) level(level int) *listLevel {
 	if level == len(b.levels) {
 		b.levels = append(b.levels, &listLevel{})
 	}
-	l := b.levels[level]
+	return b.levels[level]
+}
+
+func (b *listBuilder) add(level int, item listItem) error {
+	l := b.level(level)
 	p := &l.page
+	if p.count > 0 && len(p.data)+len(item.encoded) > PageSizeMax { // refs with long paths
+		if err := b.cut(level); err != nil {
+			return err
+		}
+	}
 	if p.count == 0 {
 		p.data = append(p.data, byte(level))
+		p.path = item.path
 	}
 	p.data = append(p.data, item.encoded...)
 	p.count++
 	p.items += item.items
 	p.bytes += item.bytes
 	l.total += len(item.encoded)
-	// The third rule, a page of at most PageSizeMax bytes, never applies here: 256 items of chunk lists are far smaller.
 	if p.count == pageItemsMax || p.count >= pageItemsMin && item.marked {
 		return b.cut(level)
 	}
@@ -206,7 +224,7 @@ func (b *ListBuilder) add(level int, item listItem) error {
 
 // cut ends the page that the level is at. Once the level is known to be too long for the top list, its pages are put
 // and their refs go to the level above.
-func (b *ListBuilder) cut(level int) error {
+func (b *listBuilder) cut(level int) error {
 	l := b.levels[level]
 	if l.page.count > 0 {
 		l.waiting = append(l.waiting, l.page)
@@ -228,8 +246,9 @@ func (b *ListBuilder) cut(level int) error {
 		if err := b.put(page); err != nil {
 			return fmt.Errorf("put page of level %d: %w", level, err)
 		}
-		ref := pageRef{page.Key(), len(p.data), p.items, p.bytes}
-		if err := b.add(level+1, listItem{appendRef(nil, ref), marked(ref.key), ref.items, ref.bytes}); err != nil {
+		ref := pageRef{page.Key(), len(p.data), p.items, p.bytes, p.path}
+		item := listItem{appendRef(nil, b.form, ref), marked(ref.key), ref.items, ref.bytes, ref.path}
+		if err := b.add(level+1, item); err != nil {
 			return err
 		}
 	}

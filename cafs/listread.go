@@ -15,16 +15,21 @@ func OpenFile(g Getter, rec Record) (File, error) {
 	if rec.Kind != KindFile {
 		return File{}, fmt.Errorf("open content: a %v is not a file", rec.Kind)
 	}
-	top, err := rec.Data.top()
+	return openData(g, rec)
+}
+
+// openData returns the data stream of a root of any kind.
+func openData(g Getter, rec Record) (File, error) {
+	top, err := rec.Data.top(0)
 	if err != nil {
 		return File{}, fmt.Errorf("open content: %w", err)
 	}
-	list := &treeList{getter: g, list: rec.Data, top: top}
+	list := &pagedList{getter: g, list: rec.Data, top: top}
 	return File{getter: g, list: list, size: rec.Data.Bytes, chunks: rec.Data.Items}, nil
 }
 
-// treeList is a chunk list that is read from its pages.
-type treeList struct {
+// pagedList is a chunk list that is read from its pages.
+type pagedList struct {
 	getter Getter
 	list   List
 	top    decodedPage
@@ -32,7 +37,7 @@ type treeList struct {
 }
 
 // rowAt returns the leaf page that covers the byte at off.
-func (l *treeList) rowAt(ctx context.Context, off int64) (RangeChunks, error) {
+func (l *pagedList) rowAt(ctx context.Context, off int64) (RangeChunks, error) {
 	page, at := l.top, PageInfo{}
 	for level := l.list.Depth - 1; level >= 0; level-- {
 		at = page.pageAt(level, at, off)
@@ -47,10 +52,10 @@ func (l *treeList) rowAt(ctx context.Context, off int64) (RangeChunks, error) {
 // pageAt returns the page of the given level, one of those that p refers to, that covers the byte at off; start says
 // where the first of them begins.
 func (p decodedPage) pageAt(level int, start PageInfo, off int64) PageInfo {
-	at := PageInfo{Level: level, FirstItem: start.FirstItem, FirstByte: start.FirstByte}
+	at := PageInfo{Level: level, FirstItem: start.FirstItem, FirstByte: start.FirstByte, form: start.form}
 	for _, r := range p.refs {
 		if off < at.FirstByte+r.bytes {
-			at.Key, at.Size, at.Items, at.Bytes = r.key, r.size, r.items, r.bytes
+			at.Key, at.Size, at.Items, at.Bytes, at.path = r.key, r.size, r.items, r.bytes, r.path
 			return at
 		}
 		at.FirstItem += r.items
@@ -79,11 +84,13 @@ type pageClaim struct {
 	key          Key
 	items, bytes int64
 	last         bool
+	form         itemForm
+	path         string
 }
 
 // load returns the content of a page, from the cache or from g; for the errors see readPage.
 func (c *pageCache) load(ctx context.Context, g Getter, p PageInfo, streamItems int64) (decodedPage, error) {
-	claim := pageClaim{p.Key, p.Items, p.Bytes, p.endItem() == streamItems}
+	claim := pageClaim{p.Key, p.Items, p.Bytes, p.endItem() == streamItems, p.form, p.path}
 	if page, ok := c.get(claim); ok {
 		return page, nil
 	}

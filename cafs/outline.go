@@ -8,14 +8,15 @@ import (
 	"sync"
 )
 
-// Outline is a list tree as far as it is known: the refs of the pages, not the chunks that the leaf pages list, which
-// are read again from a store when they are needed. It takes about 80 bytes for each page whose ref is known, 25 MB for
+// Outline is a list tree as far as it is known: the refs of the pages, not the chunks or entries that the leaf pages list,
+// which are read again from a store when they are needed. It takes about 80 bytes for each page whose ref is known, 25 MB for
 // content of 1 TiB, plus some hundred KiB for pages used lately.
 //
 // Receivers add pages as they arrive, in any order in which a page follows the one above it; holders load them from
 // their store. The methods may be called concurrently; none holds a lock while it reads from a store or hashes.
 type Outline struct {
 	list   List
+	form   itemForm
 	chunks []ChunkInfo // the whole list, if it has no pages
 	cache  pageCache
 
@@ -28,6 +29,7 @@ type Outline struct {
 type branch struct {
 	level      int // of these pages
 	pages      []outlinePage
+	paths      []string // of the first entries below the pages, in entry tables
 	endItem    int64
 	endByte    int64
 	up         *branch // the branch with the page that refers to these, nil at the top
@@ -49,16 +51,22 @@ type outlinePage struct {
 // than neighboursMin, which satisfies it.
 type leafEdges struct{ first, firstTwo, last, lastTwo uint16 }
 
-// NewOutline returns the outline of list with no pages added. It checks everything that the list says; the error wraps
-// ErrBadRoot.
-func NewOutline(list List) (*Outline, error) {
-	top, err := list.top()
+// NewOutline returns the outline of a list of chunks with no pages added. It checks everything that the list says; the
+// error wraps ErrBadRoot.
+func NewOutline(list List) (*Outline, error) { return newOutline(list, 0) }
+
+// NewEntryOutline returns the outline of the entries of a tree with no pages added; for the error see NewOutline. Its
+// items are entries, and it has no ranges.
+func NewEntryOutline(rec Record) (*Outline, error) { return newOutline(rec.Entries, rec.entryForm()) }
+
+func newOutline(list List, form itemForm) (*Outline, error) {
+	top, err := list.top(form)
 	if err != nil {
 		return nil, err
 	}
-	o := &Outline{list: list, chunks: top.chunks}
+	o := &Outline{list: list, form: form, chunks: top.chunks}
 	if list.Depth > 0 {
-		o.top = newBranch(top, list.Depth-1, PageInfo{Items: list.Items, Bytes: list.Bytes}, nil)
+		o.top = newBranch(top, list.Depth-1, PageInfo{Items: list.Items, Bytes: list.Bytes, form: form}, nil)
 	} else if n := len(top.chunks); n > 0 {
 		o.lastChunk = top.chunks[n-1].Size
 	}
@@ -77,17 +85,30 @@ func newBranch(content decodedPage, level int, above PageInfo, up *branch) *bran
 		item += r.items
 		byt += r.bytes
 	}
+	if above.form != 0 {
+		b.paths = make([]string, len(content.refs))
+		for i, r := range content.refs {
+			b.paths[i] = r.path
+		}
+	}
 	return b
 }
 
 // info returns what is known of page i before it is added.
-func (b *branch) info(i int) PageInfo {
+func (o *Outline) info(b *branch, i int) PageInfo {
 	p := &b.pages[i]
 	endItem, endByte := b.endItem, b.endByte
 	if i+1 < len(b.pages) {
 		endItem, endByte = b.pages[i+1].firstItem, b.pages[i+1].firstByte
 	}
-	return PageInfo{b.level, p.key, int(p.size), p.firstItem, endItem - p.firstItem, p.firstByte, endByte - p.firstByte}
+	info := PageInfo{
+		Level: b.level, Key: p.key, Size: int(p.size), FirstItem: p.firstItem, Items: endItem - p.firstItem,
+		FirstByte: p.firstByte, Bytes: endByte - p.firstByte, form: o.form,
+	}
+	if b.paths != nil {
+		info.path = b.paths[i]
+	}
+	return info
 }
 
 // Items returns the number of chunks of the stream.
@@ -130,12 +151,12 @@ func (o *Outline) Missing(limit int) []PageInfo {
 	defer o.mu.RUnlock()
 	var pages []PageInfo
 	if o.top != nil {
-		o.top.missing(limit, &pages)
+		o.missing(o.top, limit, &pages)
 	}
 	return pages
 }
 
-func (b *branch) missing(limit int, pages *[]PageInfo) {
+func (o *Outline) missing(b *branch, limit int, pages *[]PageInfo) {
 	if b.unfinished == 0 {
 		return
 	}
@@ -145,9 +166,9 @@ func (b *branch) missing(limit int, pages *[]PageInfo) {
 		}
 		switch p := &b.pages[i]; {
 		case !p.added:
-			*pages = append(*pages, b.info(i))
+			*pages = append(*pages, o.info(b, i))
 		case p.below != nil:
-			p.below.missing(limit, pages)
+			o.missing(p.below, limit, pages)
 		}
 	}
 }
@@ -164,7 +185,7 @@ func (o *Outline) AddPage(p PageInfo, data []byte) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	b, i := o.find(p.Level, p.FirstItem)
-	if b == nil || b.info(i) != p {
+	if b == nil || o.info(b, i) != p {
 		return fmt.Errorf("page %s of level %d is not in this list", p.Key, p.Level)
 	}
 	page := &b.pages[i]
@@ -176,16 +197,27 @@ func (o *Outline) AddPage(p PageInfo, data []byte) error {
 		page.added = true
 		return nil
 	}
-	edges := edgesOf(content.chunks, p.endItem() == o.list.Items)
+	if o.form == 0 {
+		if err := o.addChunks(p, page, content.chunks); err != nil {
+			return err
+		}
+	}
+	page.added = true
+	b.finish()
+	return nil
+}
+
+// addChunks takes note of the chunks of a leaf page. Callers hold o.mu.
+func (o *Outline) addChunks(p PageInfo, page *outlinePage, chunks []ChunkInfo) error {
+	last := p.endItem() == o.list.Items
+	edges := edgesOf(chunks, last)
 	if err := o.checkEdges(p, edges); err != nil {
 		return fmt.Errorf("page %s of level 0: %w: %w", p.Key, err, ErrBadRoot)
 	}
 	page.edges = edges
-	page.added = true
-	if p.endItem() == o.list.Items {
-		o.lastChunk = content.chunks[len(content.chunks)-1].Size
+	if last {
+		o.lastChunk = chunks[len(chunks)-1].Size
 	}
-	b.finish()
 	return nil
 }
 
@@ -305,7 +337,7 @@ func (o *Outline) notAdded(b *branch) []PageInfo {
 	var pages []PageInfo
 	for i := range b.pages {
 		if !b.pages[i].added {
-			pages = append(pages, b.info(i))
+			pages = append(pages, o.info(b, i))
 		}
 	}
 	return pages
@@ -361,18 +393,18 @@ func (o *Outline) visitRange(k int64, visit func(p PageInfo, added bool)) {
 	o.mu.RLock()
 	defer o.mu.RUnlock()
 	if o.top != nil {
-		o.top.visit(k*RangeBytes, (k+1)*RangeBytes, visit)
+		o.visit(o.top, k*RangeBytes, (k+1)*RangeBytes, visit)
 	}
 }
 
-func (b *branch) visit(from, to int64, visit func(p PageInfo, added bool)) {
+func (o *Outline) visit(b *branch, from, to int64, visit func(p PageInfo, added bool)) {
 	i := sort.Search(len(b.pages), func(i int) bool { return b.pages[i].firstByte > from }) - 1
 	for i = max(i, 0); i < len(b.pages) && b.pages[i].firstByte < to; i++ {
 		if below := b.pages[i].below; below != nil {
-			below.visit(from, to, visit)
+			o.visit(below, from, to, visit)
 			continue
 		}
-		visit(b.info(i), b.pages[i].added)
+		visit(o.info(b, i), b.pages[i].added)
 	}
 }
 
@@ -441,24 +473,24 @@ func (o *Outline) PagesFor(level int, first, last int64, limit int) (pages []Pag
 	}
 	o.mu.RLock()
 	defer o.mu.RUnlock()
-	complete = o.top.pagesFor(level, first, last, limit, &pages)
+	complete = o.pagesFor(o.top, level, first, last, limit, &pages)
 	return pages, complete
 }
 
-func (b *branch) pagesFor(level int, first, last int64, limit int, pages *[]PageInfo) (complete bool) {
+func (o *Outline) pagesFor(b *branch, level int, first, last int64, limit int, pages *[]PageInfo) (complete bool) {
 	i := sort.Search(len(b.pages), func(i int) bool { return b.pages[i].firstItem > first }) - 1
 	for i = max(i, 0); i < len(b.pages) && b.pages[i].firstItem <= last; i++ {
 		if b.level <= level {
 			if len(*pages) >= limit {
 				return false
 			}
-			*pages = append(*pages, b.info(i))
+			*pages = append(*pages, o.info(b, i))
 		}
 		if b.level == 0 {
 			continue
 		}
 		below := b.pages[i].below
-		if below == nil || !below.pagesFor(level, first, last, limit, pages) {
+		if below == nil || !o.pagesFor(below, level, first, last, limit, pages) {
 			return false
 		}
 	}

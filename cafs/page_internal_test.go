@@ -52,7 +52,7 @@ func fuzzPage(f *testing.F, level int) {
 		f.Fatal("no seeds")
 	}
 	f.Fuzz(func(t *testing.T, data []byte, last bool) {
-		page, err := decodePage(level, data, last)
+		page, err := decodePage(0, level, data, last)
 		if err != nil {
 			return
 		}
@@ -64,7 +64,7 @@ func fuzzPage(f *testing.F, level int) {
 			encoded = appendChunkInfo(encoded, c)
 		}
 		for _, r := range page.refs {
-			encoded = appendRef(encoded, r)
+			encoded = appendRef(encoded, 0, r)
 		}
 		if !bytes.Equal(encoded, data) {
 			t.Fatalf("%x is read, but written as %x", data, encoded)
@@ -81,7 +81,7 @@ func TestDecodersAllocateLittle(t *testing.T) {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
 		for range rounds {
-			if _, err := decodePage(level, garbage, true); err == nil {
+			if _, err := decodePage(0, level, garbage, true); err == nil {
 				t.Fatal("nonsense was read")
 			}
 		}
@@ -119,4 +119,62 @@ func TestOutlinePagesAreSmall(t *testing.T) {
 	if size := unsafe.Sizeof(outlinePage{}); size > 80 {
 		t.Errorf("%d bytes for each page: want at most 80", size)
 	}
+}
+
+// FuzzEntryPage decodes leaf pages of entry tables; form is what the record says of times and permission bits.
+func FuzzEntryPage(f *testing.F) {
+	for form := range byte(4) {
+		builder := NewEntryListBuilder(Record{Kind: KindTree, Times: form&1 != 0, Perms: form&2 != 0}, nil)
+		for _, e := range []Entry{
+			{Path: "a"},
+			{Path: "a/b", Type: TypeFile, Size: 300},
+			{Path: "a/c", Type: TypeSymlink, Target: "b"},
+			{Path: "b", Type: TypeFile},
+		} {
+			if err := builder.Add(e); err != nil {
+				f.Fatal(err)
+			}
+		}
+		f.Add(append([]byte{0}, builder.flat...), form)
+	}
+	f.Fuzz(func(t *testing.T, data []byte, form byte) {
+		rec := Record{Kind: KindTree, Times: form&1 != 0, Perms: form&2 != 0}
+		page, err := decodePage(rec.entryForm(), 0, data, true)
+		if err != nil {
+			return
+		}
+		encoded, before := []byte{0}, ""
+		for i, e := range page.entries {
+			encoded = appendEntry(encoded, rec.entryForm(), before, e)
+			before = e.Path
+			if i > 0 && ComparePaths(page.entries[i-1].Path, e.Path) >= 0 {
+				t.Fatalf("%q comes after %q", e.Path, page.entries[i-1].Path)
+			}
+		}
+		if !bytes.Equal(encoded, data) {
+			t.Fatalf("%x is read, but written as %x", data, encoded)
+		}
+	})
+}
+
+// FuzzEntryRefPage decodes pages of entry tables that refer to others.
+func FuzzEntryRefPage(f *testing.F) {
+	seed := []byte{1}
+	for _, path := range []string{"a", "b/c"} {
+		seed = appendRef(seed, formEntries, pageRef{size: 1000, items: 40, bytes: 7, path: path})
+	}
+	f.Add(seed, true)
+	f.Fuzz(func(t *testing.T, data []byte, last bool) {
+		page, err := decodePage(formEntries, 1, data, last)
+		if err != nil {
+			return
+		}
+		encoded := []byte{1}
+		for _, r := range page.refs {
+			encoded = appendRef(encoded, formEntries, r)
+		}
+		if !bytes.Equal(encoded, data) {
+			t.Fatalf("%x is read, but written as %x", data, encoded)
+		}
+	})
 }

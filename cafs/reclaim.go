@@ -114,13 +114,23 @@ func Needed(ctx context.Context, g Getter, root RootInfo, visit func(ChunkInfo) 
 	if err != nil {
 		return nil // nobody can ever use it
 	}
-	top, err := record.Data.top()
-	if err != nil {
-		return nil
+	type listIn struct {
+		list List
+		form itemForm
 	}
-	w := neededWalk{g: g, list: record.Data, whole: root.Complete || root.Damaged, visit: visit, seen: make(map[Key]struct{})}
-	if err := w.items(ctx, top, PageInfo{Level: record.Data.Depth}); err != nil {
-		return fmt.Errorf("what root %s needs: %w", root.Root.Short(), err)
+	lists := []listIn{{record.Data, 0}}
+	if record.Kind == KindTree {
+		lists = append(lists, listIn{record.Entries, record.entryForm()})
+	}
+	for _, l := range lists {
+		top, err := l.list.top(l.form)
+		if err != nil {
+			return nil
+		}
+		w := neededWalk{g: g, list: l.list, whole: root.Complete || root.Damaged, visit: visit, seen: make(map[Key]struct{})}
+		if err := w.items(ctx, top, PageInfo{Level: l.list.Depth, form: l.form}); err != nil {
+			return fmt.Errorf("what root %s needs: %w", root.Root.Short(), err)
+		}
 	}
 	return nil
 }
@@ -144,9 +154,9 @@ func (w *neededWalk) items(ctx context.Context, page decodedPage, at PageInfo) e
 			return err
 		}
 	}
-	below := PageInfo{Level: at.Level - 1, FirstItem: at.FirstItem, FirstByte: at.FirstByte}
+	below := PageInfo{Level: at.Level - 1, FirstItem: at.FirstItem, FirstByte: at.FirstByte, form: at.form}
 	for _, r := range page.refs {
-		below.Key, below.Size, below.Items, below.Bytes = r.key, r.size, r.items, r.bytes
+		below.Key, below.Size, below.Items, below.Bytes, below.path = r.key, r.size, r.items, r.bytes, r.path
 		if err := w.page(ctx, below); err != nil {
 			return err
 		}
