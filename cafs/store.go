@@ -185,8 +185,11 @@ type VolumeInfo struct {
 	Size int64
 	// Root is the root whose content the file had when it was sealed; the zero Key if it never was.
 	Root Key
-	// State tells what a look at the file says.
+	// State tells what a look at the file says; of a tree, that at the file that is farthest from what it was, which may be
+	// some seconds old.
 	State VolumeState
+	// Tree tells that it is a directory with a tree of files; Size is 0 then.
+	Tree bool
 }
 
 // VolumeState is how a file compares with what it was when it was hashed, by device, inode, size, and times of

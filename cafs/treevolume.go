@@ -61,6 +61,10 @@ type TreeVolume interface {
 	// new data stream. What was known of it stays valid.
 	Keep(ctx context.Context, file TreeFile, offset int64) error
 
+	// PrepareSeal notes that the directory, whose files were all placed or kept, is about to be renamed to path, as that of
+	// Volume does.
+	PrepareSeal(ctx context.Context, path string, root Key) error
+
 	// Seal says that the directory is at path now and has the content of root: every file of it was opened and read, or
 	// placed, or kept. Other volumes at path are forgotten. The error wraps ErrChanged if another directory is at path. It
 	// survives a power cut after the next Sync.

@@ -431,7 +431,7 @@ func testReclaimPageMissing(t *testing.T, store cafs.Store) {
 func testReclaimLaterKind(t *testing.T, store cafs.Store) {
 	cache := chunks(0, 100, 30_000)
 	mustPut(t, store, cache...)
-	record := []byte("SSR1\x02\x01\x00")
+	record := []byte("SSR1\x03\x01\x00")
 	mustPutRoot(t, store, cafs.RootInfo{Root: cafs.KeyOf(record), Record: record})
 	if _, err := store.Reclaim(t.Context(), cafs.ReclaimOptions{}); !errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("reclaim beside a root of a later kind: %v, want ErrUnsupported", err)

@@ -29,6 +29,7 @@ type appender struct {
 	roots      []rootChange             // made since the last sync
 	touched    map[*fileVolume]struct{} // whose entries the next commit writes
 	gone       []uint64                 // volumes whose entries it removes
+	goneTrees  []uint64                 // those of them that are trees
 	emptied    map[uint64]volumeInfo    // packs that nothing in the index leads to any more
 	syncing    []rootChange             // that the sync under way commits
 	unsynced   int64                    // bytes appended since the last sync

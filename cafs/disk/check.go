@@ -52,7 +52,7 @@ func (s *Store) checkCopy(ctx context.Context, key cafs.Key, loc location, buf [
 		}
 	case s.files.known(loc.volume):
 		path, buf, _, err = s.files.fill(ctx, loc, buf)
-		intact = s.files.usable(loc.volume, s.files.now())
+		intact = s.files.usableAt(loc)
 	default:
 		return &cafs.BadCopy{Err: errNoVolume}, s.index.forget(key, loc)
 	}

@@ -19,6 +19,7 @@ type fileInfo struct {
 	hashed   int64    // when the hashing began, in nanoseconds since 1970
 	root     cafs.Key // whose content the file was when it was sealed; zero if it never was
 	path     string
+	tree     bool // of files: identity is that of the directory, without size and times
 }
 
 // settled reports whether a change of the file since it was hashed must show in its identity. Clocks of files tick
@@ -44,6 +45,8 @@ func (i fileInfo) state(now identity, err error) cafs.VolumeState {
 type fileVolume struct {
 	id    uint64
 	ahead prefetched
+	looks treeLooks // of a tree
+	sweep treeSweep // of a tree
 
 	// What follows is guarded by fileSet.mu.
 
@@ -51,6 +54,8 @@ type fileVolume struct {
 	// writer is the file while somebody has the volume open as Written; the identity in info means nothing then, unless
 	// the volume is sealed. Reads use it, for its path may change at any time.
 	writer userFile
+	// stream is the data stream of a tree while that is written.
+	stream io.ReaderAt
 	// users counts who has the volume open.
 	users int
 	// ended is why the volume takes nothing more, if so. It is no longer in the set then.
@@ -75,6 +80,8 @@ func (v *fileVolume) written() bool { return v.writer != nil && v.info.root == c
 // a chunk.
 type fileSet struct {
 	files userFiles
+	// rows is index.treeRows.
+	rows func(volume uint64, from, to int64) ([]treeRow, error)
 	now   func() time.Time
 	// reading has room for as many reads as may be under way at the same time.
 	reading chan struct{}
@@ -146,16 +153,6 @@ func (s *fileSet) known(id uint64) bool {
 	return s.volumes[id] != nil
 }
 
-// path returns where a volume is, empty if it is no more.
-func (s *fileSet) path(id uint64) string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if v := s.volumes[id]; v != nil {
-		return v.info.path
-	}
-	return ""
-}
-
 // usable reports whether the file of a volume is, by its metadata, as it was when it was hashed. It looks at the file,
 // unless it did so less than checkInterval before now.
 func (s *fileSet) usable(id uint64, now time.Time) bool {
@@ -171,10 +168,18 @@ func (s *fileSet) usable(id uint64, now time.Time) bool {
 	}
 	info := v.info
 	s.mu.Unlock()
-	found, err := s.files.identity(info.path)
+	found, err := s.look(info)
 	intact := err == nil && found == info.identity
 	s.note(v, info, intact, now)
 	return intact
+}
+
+// look returns what is at the path of a volume now.
+func (s *fileSet) look(info fileInfo) (identity, error) {
+	if info.tree {
+		return identifyDirectory(info.path)
+	}
+	return s.files.identity(info.path)
 }
 
 // note keeps what a look at a file showed, if that is still the file that the volume is about.
@@ -225,6 +230,9 @@ func (s *fileSet) readAt(loc location, buf []byte) (path string, unchanged bool,
 	v, info, writer := s.get(loc.volume)
 	if v == nil {
 		return "", false, fmt.Errorf("its volume was removed: %w", cafs.ErrNotFound)
+	}
+	if info.tree {
+		return s.readTree(v, info, loc.offset, buf)
 	}
 	if writer != nil {
 		if _, err = writer.ReadAt(buf, loc.offset); !errors.Is(err, os.ErrClosed) {

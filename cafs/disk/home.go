@@ -28,7 +28,8 @@ const (
 	//
 	//	1  packs
 	//	2  volumes in files
-	formatVersion = 2
+	//	3  volumes in trees of files
+	formatVersion = 3
 
 	versionPrefix = "swarmsync store "
 	// versionSizeMax bounds the version file: the prefix, a number of a sane length, a newline.

@@ -40,7 +40,7 @@ func TestOpenRefuses(t *testing.T) {
 	}{
 		{"somebody's files", map[string]string{"thesis.txt": "…"}, disk.ErrForeign, "thesis.txt"},
 		{"packs without a version", map[string]string{"packs": "x"}, disk.ErrForeign, "packs"},
-		{"newer", map[string]string{"version": "swarmsync store 3\n"}, disk.ErrNewerFormat, "version 3"},
+		{"newer", map[string]string{"version": "swarmsync store 4\n"}, disk.ErrNewerFormat, "version 4"},
 		{"much newer", map[string]string{"version": "swarmsync store 999999999\n"}, disk.ErrNewerFormat, "999999999"},
 		{"empty version", map[string]string{"version": ""}, disk.ErrBadVersion, "version"},
 		{"truncated version", map[string]string{"version": "swarmsync store 1"}, disk.ErrBadVersion, "version"},
@@ -117,7 +117,7 @@ func TestOpenMakesDirectories(t *testing.T) {
 		t.Fatal(err)
 	}
 	content, err := os.ReadFile(filepath.Join(dir, "version"))
-	if err != nil || string(content) != "swarmsync store 2\n" {
+	if err != nil || string(content) != "swarmsync store 3\n" {
 		t.Errorf("version %q, error %v", content, err)
 	}
 }

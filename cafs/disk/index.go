@@ -55,6 +55,7 @@ type commit struct {
 	packs      map[uint64]volumeInfo
 	files      map[uint64]fileInfo
 	gone       []uint64     // volumes that are no more, even if they are in files
+	goneTrees  []uint64     // those of them that were trees
 	roots      []rootChange // in the order in which they were made
 	nextVolume uint64
 }
@@ -376,6 +377,11 @@ func (c commit) fillFiles(batch *pebble.Batch) error {
 	}
 	for _, id := range c.gone {
 		if err := batch.Delete(volumeKey(id), nil); err != nil {
+			return err
+		}
+	}
+	for _, id := range c.goneTrees {
+		if err := batch.DeleteRange(treeFileKey(id, 0), treeFileKey(id+1, 0), nil); err != nil {
 			return err
 		}
 	}

@@ -15,6 +15,9 @@ import (
 //	v ‖ volume u64 (BE)     → kind u8 (1: pack) ‖ end u64 ‖ chunks u64
 //	                          kind u8 (2: file) ‖ device u64 ‖ inode u64 ‖ size u64 ‖ mtime i64 ‖ ctime i64 ‖ hashed i64
 //	                          ‖ root[32] ‖ path, to the end
+//	                          kind u8 (3: tree), else as a file; of the directory size, mtime and ctime are 0
+//	t ‖ volume u64 (BE) ‖ end u64 (BE) → a file of a tree that ends there in the data stream:
+//	                          device u64 ‖ inode u64 ‖ size u64 ‖ mtime i64 ‖ ctime i64 ‖ hashed i64 ‖ path below
 //	n                       → u64: the smallest volume id that was never used
 //
 // Numbers in values are little-endian, times in nanoseconds since 1970. An entry of a file volume is written before the
@@ -23,10 +26,12 @@ const (
 	prefixChunk      = 'c'
 	prefixRoot       = 'r'
 	prefixVolume     = 'v'
+	prefixTreeFile   = 't'
 	prefixNextVolume = 'n'
 
 	volumePack = 1
 	volumeFile = 2
+	volumeTree = 3
 
 	locationSize   = 8 + 8 + 4 + 4
 	volumeInfoSize = 1 + 8 + 8
@@ -120,7 +125,7 @@ func (v *volumes) add(key, value []byte) error {
 	switch value[0] {
 	case volumePack:
 		v.packs[id], err = decodePack(value)
-	case volumeFile:
+	case volumeFile, volumeTree:
 		v.files[id], err = decodeFile(value)
 	default:
 		err = fmt.Errorf("index entry of a volume: unknown kind %d: %w", value[0], errIndexBad)

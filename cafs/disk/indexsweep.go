@@ -34,7 +34,6 @@ func (s *Store) sweepIndex(ctx context.Context) (freed int64, err error) {
 	if err := s.index.compact(ctx); err != nil {
 		return 0, err
 	}
-	println(s.index.db.Metrics().String())
 	return max(0, before-s.index.size()), nil
 }
 

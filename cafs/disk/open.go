@@ -143,6 +143,7 @@ func openParts(dir string, opts Options) (*Store, error) {
 	}
 	packs := newPackSet(filepath.Join(dir, packsName), opts.testOnlyOpenPack)
 	files := newFileSet(opts.testOnlyUserFiles, opts.testOnlyNow)
+	files.rows = index.treeRows
 	s := &Store{
 		packs:   packs,
 		files:   files,

@@ -148,10 +148,14 @@ func (a *appender) finishSeal() {
 	a.files.mu.Lock()
 	defer a.files.mu.Unlock()
 	for _, v := range a.files.volumes {
+		if v.info.tree && v.info.root == (cafs.Key{}) {
+			a.endVolumeLocked(v, errVolumeRemoved) // what is there of it is found by hashing
+			continue
+		}
 		if v.info.identity.ctime != ctimeUnknown {
 			continue
 		}
-		found, err := a.files.files.identity(v.info.path)
+		found, err := a.files.look(v.info)
 		renamed := v.info.identity
 		renamed.ctime = found.ctime
 		if err != nil || found != renamed {
@@ -203,6 +207,9 @@ func (a *appender) endVolumeLocked(v *fileVolume, why error) {
 	a.files.endLocked(v, why)
 	delete(a.touched, v)
 	a.gone = append(a.gone, v.id)
+	if v.info.tree {
+		a.goneTrees = append(a.goneTrees, v.id)
+	}
 	a.groups++
 }
 
@@ -273,8 +280,8 @@ func (a *appender) cutVolumes(part *unsyncedPart) {
 		}
 		v.unsynced = false
 	}
-	part.commit.gone = a.gone
-	a.gone = nil
+	part.commit.gone, part.commit.goneTrees = a.gone, a.goneTrees
+	a.gone, a.goneTrees = nil, nil
 	clear(a.touched)
 }
 

@@ -236,12 +236,11 @@ type occupancy struct {
 }
 
 func (o *occupancy) lookUp(ctx context.Context) error {
-	now := o.store.files.now()
 	err := o.store.index.visit(ctx, o.keys, func(i int, locations []location) {
 		switch {
 		case slices.ContainsFunc(locations, o.store.packs.usable):
 			o.occupied.Stored += o.sizes[i]
-		case slices.ContainsFunc(locations, func(loc location) bool { return o.store.files.usable(loc.volume, now) }):
+		case slices.ContainsFunc(locations, func(loc location) bool { return o.store.files.usableAt(loc) }):
 			o.occupied.InPlace += o.sizes[i]
 		}
 	})

@@ -194,9 +194,8 @@ func (s *Store) has(ctx context.Context, keys []cafs.Key, passOver func(volume u
 	defer s.end()
 	s.holds.touch(keys...)
 	have := make([]bool, len(keys))
-	now := s.files.now()
 	usable := func(loc location) bool {
-		return s.packs.usable(loc) || !passOver(loc.volume) && s.files.usable(loc.volume, now)
+		return s.packs.usable(loc) || !passOver(loc.volume) && s.files.usableAt(loc)
 	}
 	err := s.index.visit(ctx, keys, func(i int, locations []location) {
 		have[i] = slices.ContainsFunc(locations, usable)

@@ -45,6 +45,18 @@ func identifyPath(path string) (identity, error) {
 	return identityOf(path, &stat)
 }
 
+// identifyDirectory returns what tells a directory from others, without following a symbolic link in its place.
+func identifyDirectory(path string) (identity, error) {
+	var stat unix.Stat_t
+	if err := uninterrupted(func() error { return unix.Lstat(path, &stat) }); err != nil {
+		return identity{}, &os.PathError{Op: "lstat", Path: path, Err: err}
+	}
+	if stat.Mode&unix.S_IFMT != unix.S_IFDIR {
+		return identity{}, &os.PathError{Op: "stat", Path: path, Err: unix.ENOTDIR}
+	}
+	return identity{device: uint64(stat.Dev), inode: stat.Ino}, nil //nolint:unconvert // the types differ between systems
+}
+
 func identityOf(path string, stat *unix.Stat_t) (identity, error) {
 	if stat.Mode&unix.S_IFMT != unix.S_IFREG {
 		return identity{}, &os.PathError{Op: "stat", Path: path, Err: errNotRegular}

@@ -82,3 +82,8 @@ func isNoFile(err error) bool {
 	return errors.Is(err, windows.ERROR_DIRECTORY) || errors.Is(err, windows.ERROR_INVALID_NAME) ||
 		errors.Is(err, windows.ERROR_CANT_ACCESS_FILE)
 }
+
+// identifyDirectory fails: trees are copied here.
+func identifyDirectory(path string) (identity, error) {
+	return identity{}, &os.PathError{Op: "identify", Path: path, Err: errors.ErrUnsupported}
+}

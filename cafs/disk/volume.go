@@ -226,7 +226,7 @@ func (s *Store) Volume(ctx context.Context, path string) (cafs.VolumeInfo, error
 	if len(infos) == 0 {
 		return cafs.VolumeInfo{}, fmt.Errorf("volume %s: %w", path, cafs.ErrNotFound)
 	}
-	return s.files.describe(infos[0]), nil
+	return s.describe(infos[0]), nil
 }
 
 // HasElsewhere implements cafs.Referrer.
@@ -245,11 +245,13 @@ func (s *Store) Locate(ctx context.Context, keys []cafs.Key) ([]cafs.Location, e
 	}
 	defer s.end()
 	found := make([]cafs.Location, len(keys))
-	now := s.files.now()
 	err := s.index.visit(ctx, keys, func(i int, locations []location) {
 		for _, loc := range locations {
-			if s.files.usable(loc.volume, now) {
-				found[i] = cafs.Location{Path: s.files.path(loc.volume), Offset: loc.offset}
+			if !s.files.usableAt(loc) {
+				continue
+			}
+			if place, ok := s.files.placeOf(loc); ok {
+				found[i] = place
 				return
 			}
 		}
@@ -278,7 +280,7 @@ func (s *Store) Volumes(ctx context.Context) iter.Seq2[cafs.VolumeInfo, error] {
 				yield(cafs.VolumeInfo{}, err)
 				return
 			}
-			if !yield(s.files.describe(info), nil) {
+			if !yield(s.describe(info), nil) {
 				return
 			}
 		}
@@ -336,11 +338,14 @@ func (s *fileSet) list(path string) []listed {
 }
 
 // describe looks at the file of a volume and tells what is known of it.
-func (s *fileSet) describe(l listed) cafs.VolumeInfo {
-	info := cafs.VolumeInfo{Path: l.path, Size: l.identity.size, Root: l.root}
-	found, err := s.files.identity(l.path)
-	if info.State = l.state(found, err); l.written && err == nil {
+func (s *Store) describe(l listed) cafs.VolumeInfo {
+	info := cafs.VolumeInfo{Path: l.path, Size: l.identity.size, Root: l.root, Tree: l.tree}
+	found, err := s.files.look(l.fileInfo)
+	switch info.State = l.state(found, err); {
+	case l.written && err == nil:
 		info.State = cafs.VolumeRacy
+	case l.tree && err == nil && found == l.identity && l.root != cafs.Key{}:
+		info.State = s.treeState(l)
 	}
 	return info
 }
