@@ -34,6 +34,8 @@ type SourceEntry struct {
 	// Such a file is read only where it shares a chunk with one that is not.
 	Before    int64
 	Unchanged bool
+	// Keep, if not nil, is called for a file that is Unchanged, with its offset in the new data stream.
+	Keep func(offset int64) error
 }
 
 // AddTree adds a tree from its entries, which come in the order of ComparePaths, each directory before what is in it. It is
@@ -159,6 +161,9 @@ func (c *treeCutter) pull() (*segmentFile, error) {
 		if e.Size > 0 {
 			f := &segmentFile{e, c.offset}
 			c.offset += e.Size
+			if e.Unchanged && e.Keep != nil {
+				return f, e.Keep(f.offset)
+			}
 			return f, nil
 		}
 	}

@@ -108,6 +108,22 @@ func (f File) Chunks(ctx context.Context) iter.Seq2[ChunkInfo, error] {
 	}
 }
 
+// ChunkAt returns the chunk that has the byte at off, and where it begins.
+func (f File) ChunkAt(ctx context.Context, off int64) (chunk ChunkInfo, start int64, err error) {
+	if f.err != nil {
+		return ChunkInfo{}, 0, f.err
+	}
+	if off < 0 || off >= f.size {
+		return ChunkInfo{}, 0, fmt.Errorf("chunk at offset %d of %d bytes: %w", off, f.size, ErrNotFound)
+	}
+	row, err := f.list.rowAt(ctx, off)
+	if err != nil {
+		return ChunkInfo{}, 0, err
+	}
+	i, start, _ := row.find(off)
+	return row.Chunks[i], start, nil
+}
+
 // ReadAt implements io.ReaderAt. It reads whole chunks, so many small reads in a row are better done with Open.
 func (f File) ReadAt(p []byte, off int64) (int, error) {
 	if off < 0 {

@@ -21,15 +21,22 @@ type AddOptions struct {
 	Private bool
 	// Copy stores the content of a file, rather than serving it from where it is.
 	Copy bool
-	// Rehash reads a file that is known and looks unchanged again.
+	// Rehash reads files that are known and look unchanged again.
 	Rehash bool
+	// Times and Perms keep times of modification and permission bits of what is in a directory. The root of the same tree is
+	// the same everywhere without them; of permissions only whether the owner may execute a file is kept then.
+	Times, Perms bool
+	// Exclude are patterns, as in a .gitignore, of what in a directory is left out, besides what its .swarmignore files say.
+	Exclude []string
 	// Events receives events; nil for none. It is called between reads: one that blocks stops the Add.
 	Events func(Event)
 }
 
-// Add hashes the file at path and announces its root. The file is served from where it is, unless opts.Copy is set or the
-// store can't do that; a known file that looks unchanged is not read again. A file that changes meanwhile is refused, and
-// so, with ErrNoSpace, is one that is to be copied and that the store has no room for.
+// Add hashes the file or the directory at path and announces its root. Files are served from where they are, unless
+// opts.Copy is set or the store can't do that; a known file that looks unchanged is not read again. A file that changes
+// meanwhile is refused, and so, with ErrNoSpace, is one that is to be copied and that the store has no room for. Of what is
+// in a directory, symbolic links are added as such, and what is neither file, directory nor link is skipped: an EventNote
+// names it, and RootStatus.Skipped counts it.
 func (n *Node) Add(ctx context.Context, path string, opts AddOptions) (status RootStatus, err error) {
 	path, err = filepath.Abs(path)
 	if err != nil {
@@ -40,14 +47,14 @@ func (n *Node) Add(ctx context.Context, path string, opts AddOptions) (status Ro
 	if err != nil {
 		return RootStatus{}, fmt.Errorf("add: %w", err)
 	}
-	if before.IsDir() {
-		return RootStatus{}, fmt.Errorf("add %s: directories are %w yet", path, ErrUnsupported)
-	}
-	if !before.Mode().IsRegular() {
-		return RootStatus{}, fmt.Errorf("add %s: it is not a regular file: %w", path, ErrUnsupported)
-	}
 	if opts.Name == "" {
 		opts.Name = filepath.Base(path)
+	}
+	if before.IsDir() {
+		return n.addTree(ctx, path, opts)
+	}
+	if !before.Mode().IsRegular() {
+		return RootStatus{}, fmt.Errorf("add %s: it is neither a regular file nor a directory: %w", path, ErrUnsupported)
 	}
 	if referrer, ok := n.store.(cafs.Referrer); ok && !opts.Copy {
 		return n.addInPlace(ctx, referrer, path, opts)

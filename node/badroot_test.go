@@ -53,8 +53,8 @@ func badPage(t *testing.T) *held {
 
 func TestNobodyIsBlamedForABadRoot(t *testing.T) {
 	good := hold(t, noise(100_000, 4))
-	tree := append([]byte(nil), good.record...)
-	tree[len("SSR1")] = byte(cafs.KindTree)
+	later := append([]byte(nil), good.record...)
+	later[len("SSR1")] = byte(cafs.KindTree) + 1
 	tests := []struct {
 		name string
 		held *held
@@ -62,7 +62,7 @@ func TestNobodyIsBlamedForABadRoot(t *testing.T) {
 	}{
 		{"a record with bytes after its end", &held{record: append(append([]byte(nil), good.record...), 0)}, cafs.ErrBadRoot},
 		{"a record that is none", &held{record: []byte("nothing of ours")}, cafs.ErrBadRoot},
-		{"a record of a tree", &held{record: tree}, node.ErrUnsupported},
+		{"a record of a later kind", &held{record: later}, node.ErrUnsupported},
 		{"a malformed page", badPage(t), cafs.ErrBadRoot},
 	}
 	for _, test := range tests {

@@ -172,6 +172,7 @@ func recordStatus(root cafs.Key, record []byte) (RootStatus, error) {
 		Kind:    parsed.Kind.String(),
 		Bytes:   parsed.Data.Bytes,
 		Chunks:  parsed.Data.Items,
+		Entries: parsed.Entries.Items,
 		Private: parsed.Salt != nil,
 	}, nil
 }

@@ -20,6 +20,7 @@ type content struct {
 
 	loading chan struct{} // holds a token while the outline is loaded, so that others can stop waiting for it
 	outline *cafs.Outline // valid after loaded has returned nil
+	entries *cafs.Outline // as outline, of the entries of a tree; nil if it is a file
 
 	uses int // guarded by Node.mu
 }
@@ -76,28 +77,57 @@ func (c *content) loaded(ctx context.Context) error {
 	if c.outline != nil {
 		return nil
 	}
-	outline, err := outlineOf(c.record)
+	outline, entries, err := outlinesOf(c.record)
 	if err != nil {
 		return err
 	}
 	if err := outline.Load(ctx, c.node.store); err != nil {
 		return err
 	}
-	c.outline = outline
+	if entries != nil {
+		if err := entries.Load(ctx, c.node.store); err != nil {
+			return err
+		}
+	}
+	c.outline, c.entries = outline, entries
 	return nil
 }
 
-// outlineOf returns the outline of the data that a root record describes, with no pages yet.
-func outlineOf(record []byte) (*cafs.Outline, error) {
+// outlinesOf returns the outlines of the data that a root record describes and, if that is a tree, of its entries, with no
+// pages yet.
+func outlinesOf(record []byte) (data, entries *cafs.Outline, err error) {
 	parsed, err := cafs.ParseRecord(record)
 	if errors.Is(err, errors.ErrUnsupported) {
-		return nil, fmt.Errorf("root of a tree: %w", ErrUnsupported)
+		return nil, nil, fmt.Errorf("%w: %w", err, ErrUnsupported)
 	}
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return cafs.NewOutline(parsed.Data)
+	if data, err = cafs.NewOutline(parsed.Data); err != nil || parsed.Kind != cafs.KindTree {
+		return data, nil, err
+	}
+	entries, err = cafs.NewEntryOutline(parsed)
+	return data, entries, err
 }
+
+// listed reports whether all pages are here.
+func (c *content) listed() bool {
+	return c.outline.Complete() && (c.entries == nil || c.entries.Complete())
+}
+
+// list returns the outline of a stream of a PAGES request, nil if there is none.
+func (c *content) list(stream int) *cafs.Outline {
+	if stream == streamEntries {
+		return c.entries
+	}
+	return c.outline
+}
+
+// The streams of a PAGES request.
+const (
+	streamData    = 0
+	streamEntries = 1
+)
 
 // Root implements protocol.Content, as do the methods below.
 func (c *content) Root() cafs.Key { return c.root }
@@ -198,6 +228,21 @@ func (c *content) haveBytes(ctx context.Context) (int64, error) {
 	return total, nil
 }
 
+// keys returns the keys of all chunks.
+func (c *content) keys(ctx context.Context) (map[cafs.Key]struct{}, error) {
+	keys := make(map[cafs.Key]struct{}, c.outline.Items())
+	for number := range c.outline.RangesMax() {
+		row, err := c.rangeChunks(ctx, number)
+		if err != nil {
+			return nil, err
+		}
+		for _, chunk := range row.Chunks {
+			keys[chunk.Key] = struct{}{}
+		}
+	}
+	return keys, nil
+}
+
 // hasChunks is store.Has for the keys of chunks.
 func hasChunks(ctx context.Context, store cafs.Getter, chunks []cafs.ChunkInfo) ([]bool, error) {
 	keys := make([]cafs.Key, len(chunks))
@@ -232,11 +277,12 @@ func (c *content) Pages(ctx context.Context, request protocol.PagesRequest) iter
 			yield(nil, err)
 			return
 		}
-		if request.Stream != 0 {
+		list := c.list(request.Stream)
+		if list == nil {
 			yield(nil, fmt.Errorf("a file has no list of entries: %w", cafs.ErrNotFound))
 			return
 		}
-		pages, complete := c.outline.PagesFor(request.Level, request.First, request.Last, protocol.PagesMax)
+		pages, complete := list.PagesFor(request.Level, request.First, request.Last, protocol.PagesMax)
 		store := watchedGetter{c.node.store, c.node, c.root}
 		var buf []byte
 		for _, page := range pages {

@@ -75,7 +75,7 @@ func (n *Node) openStream(ctx context.Context, candidate peer.AddrInfo, root caf
 
 // rangesOf tells the protocol how many ranges a record speaks of.
 func rangesOf(record []byte) (int64, error) {
-	outline, err := outlineOf(record)
+	outline, _, err := outlinesOf(record)
 	if err != nil {
 		return 0, err
 	}

@@ -5,6 +5,8 @@ import (
 	crand "crypto/rand"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -67,7 +69,9 @@ type fetch struct {
 	mu          sync.Mutex
 	changed     *sync.Cond // for the preparers: there may be something to prepare
 	content     *content   // nil until the record is known
-	out         *output
+	out         destination
+	treeBegun   bool // the entries of a tree are here, and its output is being made
+	ready       bool // chunks may be written
 	plan        *plan
 	pageCursor  int                        // the list of everything before it in the plan's order is here
 	ranges      map[int64]cafs.RangeChunks // the ranges that chunks are awaited of
@@ -86,11 +90,16 @@ type fetch struct {
 
 // FetchOptions says how to fetch. The zero value fetches into the store only.
 type FetchOptions struct {
-	// Output is the path of the file to write; it appears there when it is complete and verified. If it is there already,
-	// and unchanged since the same root was written or added there, nothing is to be done. Empty: none.
+	// Output is the path of the file, or the directory, to write; it appears there when it is complete and verified. If it is
+	// there already, and unchanged since the same root was written or added there, nothing is to be done. A file goes into
+	// an existing directory under its name. Empty: none.
 	Output string
-	// Force allows an existing Output to be replaced.
+	// Force allows an existing Output to be replaced. A directory is updated: files that differ are replaced one by one when
+	// all that is needed is here, others are not touched.
 	Force bool
+	// Delete removes from an existing Output, a directory, what the tree does not have, but for what its .swarmignore files
+	// name.
+	Delete bool
 	// KeepOld copies to the store, before an Output is replaced that another root is served from, what of that root is
 	// nowhere else: the root stays complete.
 	KeepOld bool
@@ -127,6 +136,7 @@ func (n *Node) Fetch(ctx context.Context, link Link, opts FetchOptions) (Result,
 		liars:    make(map[peer.ID]bool),
 		stallers: make(map[peer.ID]bool),
 		over:     make(chan struct{}),
+		out:      (*output)(nil),
 		result:   Result{Root: link.Root, Name: link.Name, Peers: []PeerShare{}},
 	}
 	f.changed = sync.NewCond(&f.mu)
@@ -145,15 +155,8 @@ func (n *Node) Fetch(ctx context.Context, link Link, opts FetchOptions) (Result,
 
 func (f *fetch) run(ctx context.Context) error {
 	if f.opts.Output != "" {
-		path, err := checkOutput(f.opts.Output, f.opts.Force)
-		switch {
-		case errors.Is(err, ErrExists) && f.node.standsAt(ctx, f.link.Root, path):
-			f.standing = path
-		case err != nil:
+		if err := f.setOutput(ctx, f.opts.Output); err != nil {
 			return err
-		default:
-			f.outPath = path
-			f.noteReplaced(ctx, path)
 		}
 	}
 	ctx, f.stop = context.WithCancelCause(ctx)
@@ -177,6 +180,43 @@ func (f *fetch) run(ctx context.Context) error {
 		err = context.Cause(ctx) // and not what became of it on the way
 	}
 	return errors.Join(err, f.release(err))
+}
+
+// setOutput makes path the output, unless the content stands there already.
+func (f *fetch) setOutput(ctx context.Context, path string) error {
+	path, err := checkOutput(path, f.opts.Force)
+	f.outPath, f.standing = path, ""
+	if (err == nil || errors.Is(err, ErrExists)) && f.node.standsAt(ctx, f.link.Root, path) {
+		f.outPath, f.standing = "", path
+		return nil
+	}
+	if err == nil && !isDir(path) {
+		f.noteReplaced(ctx, path)
+	}
+	return err
+}
+
+func isDir(path string) bool {
+	info, err := os.Lstat(path)
+	return err == nil && info.IsDir()
+}
+
+// fitOutput makes the output fit to what the root turned out to be: a file gets its own name in a directory.
+func (f *fetch) fitOutput(ctx context.Context, tree bool) error {
+	if f.outPath == "" || tree || !isDir(f.outPath) {
+		return nil
+	}
+	name := SafeName(f.result.Name)
+	if name == "" {
+		return fmt.Errorf("output %s is a directory, and the content has no name: %w", f.outPath, ErrExists)
+	}
+	if err := f.setOutput(ctx, filepath.Join(f.outPath, name)); err != nil {
+		return err
+	}
+	if isDir(f.outPath) {
+		return fmt.Errorf("output %s is a directory: %w", f.outPath, ErrExists)
+	}
+	return nil
 }
 
 // transfer runs until everything is here, or ctx ends with the cause why not. Nothing that it started is left then.
@@ -229,7 +269,7 @@ func (f *fetch) start(ctx context.Context) error {
 		f.result.Name = info.Name
 	}
 	// Of a root that was not complete, or not any more since a part of it was damaged, other parts may be damaged too.
-	f.trusted = info.Complete && f.outPath == ""
+	f.trusted = info.Complete
 	return f.begin(ctx, info.Record)
 }
 
@@ -244,11 +284,16 @@ func (f *fetch) begin(ctx context.Context, record []byte) error {
 	if err != nil {
 		return err
 	}
-	if !c.outline.Complete() {
+	if !c.listed() {
 		f.node.noteDamage(f.link.Root) // if it is called complete
 	}
+	if err := f.fitOutput(ctx, c.entries != nil); err != nil {
+		c.release()
+		return err
+	}
+	f.trusted = f.trusted && f.outPath == ""
 	size := c.outline.Bytes()
-	out, err := f.reserve(ctx, size)
+	out, err := f.reserve(ctx, size, c.entries != nil)
 	if err != nil {
 		c.release()
 		return err
@@ -262,23 +307,75 @@ func (f *fetch) begin(ctx context.Context, record []byte) error {
 
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.content, f.out = c, out
+	f.content, f.out, f.ready = c, out, c.entries == nil
 	f.result.Bytes = size
 	f.plan = newPlan(shuffle.Order(int(c.outline.RangesMax()), seed), size)
 	f.plan.stallFirst = f.node.patience.stall
-	if c.outline.Complete() {
+	if c.listed() {
 		f.unhold()
 	}
+	f.beginTree(ctx)
 	f.changed.Broadcast()
 	f.checkComplete()
-	if !c.outline.Complete() {
+	if !c.listed() {
 		f.startSearch(ctx)
 	}
 	return nil
 }
 
+// beginTree makes the output of a tree, once its entries are here. Callers hold f.mu.
+func (f *fetch) beginTree(ctx context.Context) {
+	entries := f.content.entries
+	if f.treeBegun || entries == nil || !entries.Complete() {
+		return
+	}
+	f.treeBegun = true
+	f.work.Go(func() {
+		if err := f.makeTree(ctx); err != nil {
+			f.fail(err)
+		}
+	})
+}
+
+// makeTree checks the entries as a whole, and makes the output.
+func (f *fetch) makeTree(ctx context.Context) error {
+	record, err := cafs.ParseRecord(f.content.record)
+	if err != nil {
+		return err
+	}
+	tree, err := cafs.OpenTree(f.node.store, record)
+	if err != nil {
+		return err
+	}
+	if err := tree.Check(ctx); err != nil {
+		return err
+	}
+	var out destination = (*output)(nil)
+	if f.outPath != "" {
+		made, err := createTreeOutput(ctx, f, tree, record)
+		if err != nil {
+			return err
+		}
+		out = made
+	}
+	if !out.keeps() {
+		if err := f.checkStoreSpace(ctx, record.Data.Bytes); err != nil {
+			return errors.Join(err, out.discard())
+		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.out, f.ready = out, true
+	f.changed.Broadcast()
+	f.checkComplete()
+	return nil
+}
+
 // reserve makes the output, if there is one, and sees to it that the store has room for what may have to be fetched.
-func (f *fetch) reserve(ctx context.Context, size int64) (*output, error) {
+func (f *fetch) reserve(ctx context.Context, size int64, tree bool) (*output, error) {
+	if tree {
+		return nil, nil // see makeTree
+	}
 	var out *output
 	if f.outPath != "" {
 		var err error
@@ -306,7 +403,7 @@ func (f *fetch) checkStoreSpace(ctx context.Context, size int64) error {
 
 // checkComplete ends the fetch if all is here. Callers hold f.mu.
 func (f *fetch) checkComplete() {
-	if f.plan.done() && f.content.outline.Complete() {
+	if f.ready && f.plan.done() && f.content.listed() {
 		f.cancel(errComplete)
 	}
 }
@@ -385,7 +482,7 @@ func (f *fetch) finish(ctx context.Context) error {
 		return fmt.Errorf("sync the store: %w", err)
 	}
 	f.result.Output = f.standing
-	if f.out != nil {
+	if f.outPath != "" {
 		after, err := f.replaceOld(ctx)
 		if err != nil {
 			return err
@@ -411,7 +508,7 @@ func (f *fetch) release(outcome error) error {
 	if f.content != nil {
 		f.content.release()
 	}
-	keeps := f.out.keeps() && (f.out.resumed || f.result.Fetched > 0) && !errors.Is(outcome, cafs.ErrBadRoot)
+	keeps := f.out.keeps() && (f.out.wasResumed() || f.result.Fetched > 0) && !errors.Is(outcome, cafs.ErrBadRoot)
 	if keeps || f.result.Output != "" {
 		return f.out.close()
 	}

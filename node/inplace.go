@@ -3,6 +3,8 @@ package node
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 
 	"github.com/swarmsync/swarmsync/cafs"
 )
@@ -47,5 +49,41 @@ func (n *Node) superseded(ctx context.Context, info cafs.RootInfo) bool {
 // standsAt reports whether the file at path is known to have the content of a root, unchanged.
 func (n *Node) standsAt(ctx context.Context, root cafs.Key, path string) bool {
 	volume, known := n.volumeAt(ctx, path)
-	return known && volume.Root == root && unchanged(volume)
+	return known && volume.Root == root && unchanged(volume) && (!volume.Tree || n.treeStandsAt(ctx, root, path))
+}
+
+// treeStandsAt reports whether the directory at path has all of the tree that it is known as. It looks at everything anew.
+func (n *Node) treeStandsAt(ctx context.Context, root cafs.Key, path string) bool {
+	tree, _, err := n.openTreeOf(ctx, root)
+	referrer, ok := n.store.(cafs.TreeReferrer)
+	if err != nil || !ok {
+		return false
+	}
+	for file, err := range referrer.TreeFiles(ctx, path) {
+		if err != nil || file.State != cafs.VolumeFresh && file.State != cafs.VolumeRacy {
+			return false
+		}
+	}
+	for e, err := range tree.Entries(ctx, "") {
+		if err != nil || e.Size == 0 && !standsAsEntry(e.Entry, filepath.Join(path, filepath.FromSlash(e.Path))) {
+			return false
+		}
+	}
+	return true
+}
+
+// standsAsEntry reports whether what is at path is what an entry without content says.
+func standsAsEntry(e cafs.Entry, path string) bool {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return false
+	}
+	switch e.Type {
+	case cafs.TypeDirectory:
+		return info.IsDir()
+	case cafs.TypeSymlink:
+		target, err := os.Readlink(path)
+		return err == nil && target == e.Target
+	}
+	return info.Mode().IsRegular() && info.Size() == 0
 }

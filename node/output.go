@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"unicode/utf8"
@@ -17,6 +18,31 @@ import (
 	"github.com/swarmsync/swarmsync/internal/durable"
 	"github.com/swarmsync/swarmsync/protocol"
 )
+
+// destination is what a fetch writes: a file, a tree of files, or nothing, a nil *output. Its methods may be called
+// concurrently, but for the last three, each of which is the last call.
+type destination interface {
+	// keeps reports whether chunks that are written here need no copy in the store.
+	keeps() bool
+	// wasResumed tells that there may be chunks of an earlier fetch.
+	wasResumed() bool
+	// look says for each chunk of a row whether it is at its place already, and else whether it may be.
+	look(ctx context.Context, store cafs.Store, row cafs.RangeChunks) (inPlace, likely []bool, err error)
+	// reread hashes what is at the place of a chunk, and keeps it if it is the chunk. buf is room for its bytes.
+	reread(ctx context.Context, info cafs.ChunkInfo, offset int64, buf []byte) (found bool, err error)
+	// write writes chunks at their places. When it returns they are kept, if this destination keeps any.
+	write(ctx context.Context, placements ...placement) error
+	// startWriteback lets the disk begin with a row of chunks that is complete, so that publish has little left to wait for.
+	startWriteback(row cafs.RangeChunks)
+
+	// publish gives what is complete its final name. When it returns nil it survives a power cut there, and what is kept
+	// does after the next sync of the store.
+	publish(ctx context.Context, root cafs.Key) error
+	// discard removes what was written and not published.
+	discard() error
+	// close ends the writing of what was published, or that a later fetch shall go on with. A second call does nothing.
+	close() error
+}
 
 // output is the file that a fetch writes. It has a temporary name beside the final one until it is complete. If the store
 // can refer to chunks in files, it is where they are kept, so that each byte is written once.
@@ -59,7 +85,7 @@ func checkOutput(path string, force bool) (string, error) {
 	case err != nil:
 		return "", fmt.Errorf("output: %w", err)
 	case info.IsDir():
-		return path, fmt.Errorf("output %s is a directory: %w", path, ErrExists)
+		return path, nil // it may be to be updated, or to get a file; see fitOutput
 	case !force:
 		return path, fmt.Errorf("output %s: %w", path, ErrExists)
 	case !info.Mode().IsRegular():
@@ -149,10 +175,19 @@ func checkSpace(dir string, size int64) error {
 	return nil
 }
 
-// keeps reports whether chunks that are written here need no copy in the store. A nil output keeps nothing.
 func (o *output) keeps() bool { return o != nil && o.volume != nil }
 
-// write writes chunks at their places. When it returns they are kept, if this output keeps any. A nil output does nothing.
+func (o *output) wasResumed() bool { return o != nil && o.resumed }
+
+// look clones what it can: where it did, or an earlier fetch has left something, chunks are likely to be.
+func (o *output) look(ctx context.Context, store cafs.Store, row cafs.RangeChunks) (inPlace, likely []bool, err error) {
+	likely, err = o.clone(ctx, store, row)
+	if o.keeps() && o.resumed {
+		likely = slices.Repeat([]bool{true}, len(row.Chunks))
+	}
+	return make([]bool, len(row.Chunks)), likely, err
+}
+
 func (o *output) write(ctx context.Context, placements ...placement) error {
 	if o == nil {
 		return nil
@@ -200,12 +235,7 @@ func (o *output) refer(ctx context.Context, placements []placement) error {
 	return nil
 }
 
-// reread looks whether a chunk is at its place already, where it was cloned or an earlier fetch has left it, and keeps it
-// then. buf is room for its bytes.
-func (o *output) reread(ctx context.Context, info cafs.ChunkInfo, offset int64, cloned bool, buf []byte) (found bool, err error) {
-	if !o.keeps() || !o.resumed && !cloned {
-		return false, nil
-	}
+func (o *output) reread(ctx context.Context, info cafs.ChunkInfo, offset int64, buf []byte) (found bool, err error) {
 	data := buf[:info.Size]
 	if _, err := o.file.ReadAt(data, offset); err != nil {
 		return false, fmt.Errorf("read output %s: %w", o.path, err)
@@ -217,16 +247,12 @@ func (o *output) reread(ctx context.Context, info cafs.ChunkInfo, offset int64, 
 	return true, o.refer(ctx, []placement{{chunk, offset}})
 }
 
-// startWriteback lets the disk begin with a row of chunks that is complete, so that publish has little left to wait for.
-// A nil output has nothing to write.
 func (o *output) startWriteback(row cafs.RangeChunks) {
 	if o != nil {
 		durable.StartWriteback(o.file, row.Offset, row.Bytes())
 	}
 }
 
-// publish gives the complete file its final name. When it returns nil the file survives a power cut there, and what it
-// keeps does after the next sync of the store.
 func (o *output) publish(ctx context.Context, root cafs.Key) error {
 	if err := o.sync(ctx, root); err != nil {
 		return fmt.Errorf("write output %s: %w", o.path, err)
@@ -262,7 +288,6 @@ func (o *output) rename() error {
 	return err
 }
 
-// discard removes the temporary file. A nil output has none.
 func (o *output) discard() error {
 	if o == nil {
 		return nil
@@ -279,8 +304,6 @@ func (o *output) end(end func() error) error {
 	return end()
 }
 
-// close ends the writing of an output that was published, or that a later fetch shall go on with. A nil output is fine,
-// and a second call does nothing.
 func (o *output) close() error {
 	if o == nil || o.closed {
 		return nil

@@ -33,7 +33,7 @@ type pagesAsked struct {
 // askPages asks a holder for pages of the list that nobody was asked for, those of the ranges that come first first.
 // Callers hold f.mu.
 func (f *fetch) askPages(s *session) {
-	if f.plan == nil || s.dropped != nil || !s.pagesPause.IsZero() || f.content.outline.Complete() {
+	if f.plan == nil || s.dropped != nil || !s.pagesPause.IsZero() || f.content.listed() {
 		return
 	}
 	for len(s.pageRequests) < protocol.PagesOutstandingMax {
@@ -52,6 +52,14 @@ func (f *fetch) askPages(s *session) {
 // nextPages returns what to ask for next: the first page, in the plan's order, that is missing and that nobody was asked
 // for, with the leaf pages after it. Callers hold f.mu.
 func (f *fetch) nextPages() (request protocol.PagesRequest, ok bool) {
+	// The entries come first: until they are known, nothing can be written to its place.
+	if entries := f.content.entries; entries != nil {
+		for _, page := range entries.Missing(pagesLook) {
+			if !f.pageAsked(streamEntries, page) {
+				return f.withNeighbours(streamEntries, page), true
+			}
+		}
+	}
 	outline, order := f.content.outline, f.plan.order
 	for i := f.pageCursor; i < min(len(order), f.pageCursor+scanMax); i++ {
 		number := int64(order[i])
@@ -62,8 +70,8 @@ func (f *fetch) nextPages() (request protocol.PagesRequest, ok bool) {
 			continue
 		}
 		for _, page := range outline.RangeMissing(number) {
-			if !f.pageAsked(page) {
-				return f.withNeighbours(page), true
+			if !f.pageAsked(streamData, page) {
+				return f.withNeighbours(streamData, page), true
 			}
 		}
 	}
@@ -72,32 +80,33 @@ func (f *fetch) nextPages() (request protocol.PagesRequest, ok bool) {
 
 // withNeighbours makes one request of a missing page and, if it is a leaf page, those after it that are missing too.
 // Callers hold f.mu.
-func (f *fetch) withNeighbours(first cafs.PageInfo) protocol.PagesRequest {
+func (f *fetch) withNeighbours(stream int, first cafs.PageInfo) protocol.PagesRequest {
 	last := first
 	if first.Level == 0 {
-		missing := f.content.outline.Missing(pagesLook)
+		missing := f.content.list(stream).Missing(pagesLook)
 		i := slices.IndexFunc(missing, func(p cafs.PageInfo) bool { return p.Level == 0 && p.FirstItem == first.FirstItem })
 		for taken := 1; i >= 0 && i+1 < len(missing) && taken < pagesAtOnce; taken++ {
 			i++
 			next := missing[i]
-			if next.Level != 0 || next.FirstItem != last.FirstItem+last.Items || f.pageAsked(next) {
+			if next.Level != 0 || next.FirstItem != last.FirstItem+last.Items || f.pageAsked(stream, next) {
 				break
 			}
 			last = next
 		}
 	}
 	return protocol.PagesRequest{
-		Level: first.Level,
-		First: first.FirstItem,
-		Last:  last.FirstItem + last.Items - 1,
+		Stream: stream,
+		Level:  first.Level,
+		First:  first.FirstItem,
+		Last:   last.FirstItem + last.Items - 1,
 	}
 }
 
 // pageAsked reports whether a page is part of what some holder was asked for. Callers hold f.mu.
-func (f *fetch) pageAsked(p cafs.PageInfo) bool {
+func (f *fetch) pageAsked(stream int, p cafs.PageInfo) bool {
 	for _, s := range f.sessions {
 		for _, request := range s.pageRequests {
-			if p.Level <= request.Level && p.FirstItem <= request.Last && p.FirstItem+p.Items > request.First {
+			if stream == request.Stream && p.Level <= request.Level && p.FirstItem <= request.Last && p.FirstItem+p.Items > request.First {
 				return true
 			}
 		}
@@ -108,7 +117,7 @@ func (f *fetch) pageAsked(p cafs.PageInfo) bool {
 // takeOverPages takes requests from holders that are slow to answer, if another holder has nothing to do. What they are
 // for is asked of others when they have confirmed. Callers hold f.mu.
 func (f *fetch) takeOverPages(now time.Time) {
-	if f.content.outline.Complete() {
+	if f.content.listed() {
 		return
 	}
 	idle := func(s *session) bool { return len(s.pageRequests) == 0 && s.pagesPause.IsZero() && s.dropped == nil }
@@ -145,7 +154,7 @@ func (f *fetch) page(ctx context.Context, s *session, m protocol.PageMessage) er
 	f.mu.Lock()
 	request := s.pageRequests[m.Request].PagesRequest
 	f.mu.Unlock()
-	outline := f.content.outline
+	outline := f.content.list(request.Stream)
 	// What comes before a page in the answer came before it on the stream, so its place is known.
 	pages, _ := outline.PagesFor(request.Level, request.First, request.Last, m.Number+1)
 	if len(pages) <= m.Number {
@@ -166,11 +175,12 @@ func (f *fetch) page(ctx context.Context, s *session, m protocol.PageMessage) er
 		f.fail(err) // the bytes are what the root says, so they break the format's rules
 		return err
 	}
-	if outline.Complete() {
+	if f.content.listed() {
 		f.unhold()
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.beginTree(ctx)
 	s.bring()
 	s.pageRefusals = 0
 	if open, ok := s.pageRequests[m.Request]; ok {

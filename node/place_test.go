@@ -36,8 +36,6 @@ func TestOutputThatCannotBeIsRefusedAtOnce(t *testing.T) {
 		{"a file that is there", file, false, node.ErrExists},
 		{"a symbolic link", link, false, node.ErrExists},
 		{"a symbolic link, by force", link, true, node.ErrExists},
-		{"a directory", dir, false, node.ErrExists},
-		{"a directory, by force", dir, true, node.ErrExists},
 		{"in a directory that is missing", filepath.Join(dir, "missing", "output"), false, fs.ErrNotExist},
 		{"below a file", filepath.Join(file, "output"), false, nil},
 	}

@@ -28,7 +28,7 @@ func (f *fetch) nextRange(ctx context.Context) (number int64, ok bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for ctx.Err() == nil {
-		if f.plan != nil {
+		if f.plan != nil && f.ready {
 			for number := range f.plan.toPrepare(f.content.outline.RangeKnown) {
 				return number, true
 			}
@@ -82,7 +82,7 @@ func (f *fetch) takeLocal(ctx context.Context, row cafs.RangeChunks) (need proto
 	if err != nil {
 		return nil, 0, err
 	}
-	cloned, err := f.out.clone(ctx, f.node.store, row)
+	inPlace, likely, err := f.out.look(ctx, f.node.store, row)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -93,8 +93,11 @@ func (f *fetch) takeLocal(ctx context.Context, row cafs.RangeChunks) (need proto
 		buf = make([]byte, cafs.ChunkSizeMax)
 	}
 	for i, info := range row.Chunks {
-		if !f.trusted {
-			if have[i], err = f.takeChunk(ctx, info, offset, have[i], cloned[i], buf); err != nil {
+		switch {
+		case inPlace[i]:
+			have[i] = true
+		case !f.trusted:
+			if have[i], err = f.takeChunk(ctx, info, offset, have[i], likely[i], buf); err != nil {
 				return nil, 0, err
 			}
 		}
@@ -108,11 +111,13 @@ func (f *fetch) takeLocal(ctx context.Context, row cafs.RangeChunks) (need proto
 	return need, reused, nil
 }
 
-// takeChunk finds a chunk in the output, where it was cloned or an earlier fetch may have left it, or copies it there from
-// the store, if that seems to have it. It returns false if it must come from elsewhere.
-func (f *fetch) takeChunk(ctx context.Context, info cafs.ChunkInfo, offset int64, stored, cloned bool, buf []byte) (bool, error) {
-	if found, err := f.out.reread(ctx, info, offset, cloned, buf); found || err != nil {
-		return found, err
+// takeChunk finds a chunk in the output, if it is likely to be there, or copies it there from the store, if that seems to
+// have it. It returns false if it must come from elsewhere.
+func (f *fetch) takeChunk(ctx context.Context, info cafs.ChunkInfo, offset int64, stored, likely bool, buf []byte) (bool, error) {
+	if likely {
+		if found, err := f.out.reread(ctx, info, offset, buf); found || err != nil {
+			return found, err
+		}
 	}
 	if !stored {
 		return false, nil

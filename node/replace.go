@@ -14,6 +14,8 @@ import (
 type replaced struct {
 	cafs.RootInfo
 	path string
+	// stays has the keys of the chunks that the output has too.
+	stays map[cafs.Key]struct{}
 }
 
 // rootReplacedAt returns the other root that the file at path is served for, if there is one.
@@ -26,7 +28,7 @@ func (f *fetch) rootReplacedAt(ctx context.Context, path string) (old replaced, 
 	if err != nil {
 		return replaced{}, false // the user has removed it from the catalog
 	}
-	return replaced{info, path}, true
+	return replaced{RootInfo: info, path: path}, true
 }
 
 // noteReplaced tells the user what goes when the output takes the place of a file that another root is served from.
@@ -79,7 +81,7 @@ func (n *Node) eachNowhereElse(ctx context.Context, old replaced, do func(chunk 
 			return err
 		}
 		for i, chunk := range row.Chunks {
-			if here[i] && !elsewhere[i] {
+			if _, stays := old.stays[chunk.Key]; here[i] && !elsewhere[i] && !stays {
 				if err := do(chunk); err != nil {
 					return err
 				}
@@ -98,6 +100,9 @@ func (f *fetch) replaceOld(ctx context.Context) (after func() error, err error) 
 	old, found := f.rootReplacedAt(ctx, f.outPath)
 	if !found {
 		return func() error { return nil }, nil
+	}
+	if old.stays, err = f.content.keys(ctx); err != nil {
+		return nil, err
 	}
 	var buf []byte
 	err = f.node.eachNowhereElse(ctx, old, func(info cafs.ChunkInfo) error {

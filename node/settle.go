@@ -33,7 +33,7 @@ func (n *Node) settle(ctx context.Context, referrer cafs.Referrer) {
 			if err != nil || !n.idle() {
 				break
 			}
-			if volume.State != cafs.VolumeRacy || volume.Root == (cafs.Key{}) || tries[volume] >= settleTries {
+			if volume.Tree || volume.State != cafs.VolumeRacy || volume.Root == (cafs.Key{}) || tries[volume] >= settleTries {
 				continue
 			}
 			err := n.settleVolume(ctx, referrer, volume)

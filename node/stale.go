@@ -171,6 +171,10 @@ func (n *Node) rehash(ctx context.Context, referrer cafs.Referrer, info cafs.Roo
 		return err
 	}
 	defer c.release()
+	if known, ok := n.volumeAt(ctx, info.Place); ok && known.Tree {
+		// Of the files that have not changed nothing was taken back, and an Add of the tree reads the others.
+		return nil
+	}
 	volume, err := referrer.OpenVolume(ctx, info.Place, cafs.VolumeOptions{})
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil

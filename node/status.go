@@ -13,9 +13,11 @@ type RootStatus struct {
 	Root cafs.Key `json:"root"`
 	// Kind is "file" or "tree".
 	Kind string `json:"kind"`
-	// Bytes and Chunks are the size of the content; Chunks counts equal chunks each time.
-	Bytes  int64 `json:"bytes"`
-	Chunks int64 `json:"chunks"`
+	// Bytes and Chunks are the size of the content; Chunks counts equal chunks each time. Entries counts files, directories
+	// and symbolic links of a tree.
+	Bytes   int64 `json:"bytes"`
+	Chunks  int64 `json:"chunks"`
+	Entries int64 `json:"entries,omitempty"`
 	// Have is how many bytes of the content are here.
 	Have     int64  `json:"have"`
 	Complete bool   `json:"complete"`
@@ -26,6 +28,8 @@ type RootStatus struct {
 	// user's. What roots share counts for each of them. Only Roots tells this.
 	Stored  int64 `json:"stored,omitempty"`
 	InPlace int64 `json:"in_place,omitempty"`
+	// Skipped counts what an Add has left out of a directory because it can't be part of a tree. Only Add tells this.
+	Skipped int64 `json:"skipped,omitempty"`
 	// State is "stale" if the file at Place was changed since it was hashed, and "missing" if it is gone.
 	State string    `json:"state,omitempty"`
 	Added time.Time `json:"added,omitzero"`

@@ -159,7 +159,7 @@ func (v *verification) searchFile(ctx context.Context, info cafs.RootInfo) error
 // check checks the list of a root and then its chunks. lost tells that something that was here is not here any more, and
 // whole that everything is.
 func (v *verification) check(ctx context.Context, info cafs.RootInfo) (lost, whole bool, err error) {
-	outline, err := outlineOf(info.Record)
+	outline, entries, err := outlinesOf(info.Record)
 	if err != nil {
 		return false, false, err
 	}
@@ -169,7 +169,14 @@ func (v *verification) check(ctx context.Context, info cafs.RootInfo) (lost, who
 	if err := outline.Load(ctx, pages); err != nil {
 		return false, false, err
 	}
-	if !outline.Complete() && report.expected && !report.lost {
+	listed := outline.Complete()
+	if entries != nil {
+		if err := entries.Load(ctx, pages); err != nil {
+			return false, false, err
+		}
+		listed = listed && entries.Complete()
+	}
+	if !listed && report.expected && !report.lost {
 		report.add("", 0, 0, true, "a part of the list of its chunks is gone")
 	}
 	for number := range outline.RangesMax() {
@@ -191,7 +198,7 @@ func (v *verification) check(ctx context.Context, info cafs.RootInfo) (lost, who
 		v.progress(false)
 	}
 	report.flush()
-	return report.lost, outline.Complete() && !report.missing, nil
+	return report.lost, listed && !report.missing, nil
 }
 
 // goneText says where the chunks of a root are not that are gone without a trace.
@@ -204,7 +211,7 @@ func (v *verification) goneText(ctx context.Context, info cafs.RootInfo) string 
 
 // bytesOf returns the size of the content that a catalogued record describes, 0 if it is none.
 func bytesOf(record []byte) int64 {
-	outline, err := outlineOf(record)
+	outline, _, err := outlinesOf(record)
 	if err != nil {
 		return 0
 	}

@@ -82,7 +82,7 @@ type fileSet struct {
 	files userFiles
 	// rows is index.treeRows.
 	rows func(volume uint64, from, to int64) ([]treeRow, error)
-	now   func() time.Time
+	now  func() time.Time
 	// reading has room for as many reads as may be under way at the same time.
 	reading chan struct{}
 

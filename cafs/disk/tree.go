@@ -538,4 +538,4 @@ func (s *Store) treeState(l listed) cafs.VolumeState {
 }
 
 // sweepShare is how many times as long as it took the look at all files of a tree serves.
-const sweepShare = 20
+const sweepShare = 100

@@ -23,6 +23,7 @@ const (
 	exitDone        = 0
 	exitFailed      = 1
 	exitUsage       = 2
+	exitPartly      = 3
 	exitNotFound    = 4
 	exitCorrupt     = 5
 	exitInterrupted = 130
@@ -34,11 +35,19 @@ func exitMeanings() map[int]string {
 		exitDone:        "done",
 		exitFailed:      "failed",
 		exitUsage:       "wrong use",
+		exitPartly:      "partly done: something was skipped",
 		exitNotFound:    "nothing found: no holder, or an unknown root",
 		exitCorrupt:     "verification failed, or a bad root",
 		exitInterrupted: "interrupted",
 	}
 }
+
+// partlyError tells that something was done, and something was skipped.
+type partlyError struct{ err error }
+
+func (e *partlyError) Error() string { return e.err.Error() }
+
+func (e *partlyError) Unwrap() error { return e.err }
 
 // usageError is a mistake in how the command was called.
 type usageError struct{ err error }
@@ -64,9 +73,12 @@ func withHint(err error, format string, args ...any) error {
 // exitCode returns the code that tells a script what err means.
 func exitCode(ctx context.Context, err error) int {
 	var usage *usageError
+	var partly *partlyError
 	switch {
 	case err == nil:
 		return exitDone
+	case errors.As(err, &partly):
+		return exitPartly
 	case errors.As(err, &usage):
 		return exitUsage
 	case ctx.Err() != nil && errors.Is(err, context.Canceled):

@@ -25,6 +25,7 @@ type getCommand struct {
 	output string
 	peers  peerList
 	force  bool
+	delete bool
 	keep   bool
 	stay   duration
 }
@@ -35,18 +36,22 @@ func newGetCommand(a *app) *cobra.Command {
 		Use:   "get ROOT|LINK [flags]",
 		Short: "fetch content from everybody who has it",
 		Long: `Get fetches the content of a root or a link from all holders that it finds, verifies every byte, and prints the path of
-the output. The file appears there when it is complete. What is here already is not fetched; what was fetched before
-an interrupt or a failure is kept, and the same command continues. What is complete here starts no network.`,
+the output, which appears there when it is complete. What is here already is not fetched; what was fetched before an
+interrupt or a failure is kept, and the same command continues. What is complete here starts no network.
+
+With --force a directory that is there is updated: files that differ are replaced one by one when everything needed is here,
+others are not touched, and what the tree does not have stays, unless --delete is given.`,
 		Example:     "  $ swarmsync get 'swarmsync:3f9a…?name=film.mkv&peer=/ip4/192.0.2.1/tcp/4141/p2p/12D3KooW…'",
 		Args:        exactly("ROOT or LINK"),
 		Annotations: exits(exitNotFound, exitCorrupt, exitInterrupted),
 		RunE:        g.run,
 	}
 	flags := command.Flags()
-	flags.StringVarP(&g.output, "output", "o", "", "`PATH` to write, or a directory for the link's name, or - for standard output "+
+	flags.StringVarP(&g.output, "output", "o", "", "`PATH` to write, or a directory for a file's name, or - for standard output "+
 		"(default the link's name here)")
 	flags.Var(&g.peers, "peer", "`MULTIADDR` of a holder to ask first, with /p2p/<peer id> at its end; repeatable")
-	registerBool(flags, &g.force, "force", "", "replace an existing output")
+	registerBool(flags, &g.force, "force", "", "replace an existing output; update a directory, file by file")
+	registerBool(flags, &g.delete, "delete", "", "with --force, remove from an existing directory what the tree does not have")
 	registerBool(flags, &g.keep, "keep-old", "", "before a file is replaced that another root is served from, copy to the store what is nowhere else")
 	flags.Var(&g.stay, "stay", "keep serving for that `DURATION` afterwards")
 	g.node.register(flags)
@@ -87,7 +92,7 @@ func (g *getCommand) run(command *cobra.Command, args []string) (err error) {
 		result, err = g.fetch(ctx, s, link, target)
 	}
 	if err != nil {
-		return s.explain(ctx, continuable(err, result, target), g.node.join.peers, link.Peers)
+		return s.explain(ctx, continuable(err, result, target, g.force), g.node.join.peers, link.Peers)
 	}
 	if err := g.report(ctx, s, result, target); err != nil {
 		return err
@@ -103,7 +108,7 @@ func (g *getCommand) target(link node.Link) (string, error) {
 		return "", usagef("-o - writes the content to standard output, where --json has its lines")
 	case path == toStdout:
 		return path, nil
-	case path == "" || strings.HasSuffix(path, "/") || strings.HasSuffix(path, string(filepath.Separator)) || isDirectory(path):
+	case path == "" || strings.HasSuffix(path, "/") || strings.HasSuffix(path, string(filepath.Separator)):
 		if link.Name == "" {
 			return "", withHint(usagef("a name for the output is missing: %q has none", shortText(link.Root.String())),
 				"name the file with -o PATH")
@@ -130,7 +135,7 @@ func shortText(root string) string { return root[:8] + "…" }
 
 // fetch fetches into the target, or into the store alone for standard output.
 func (g *getCommand) fetch(ctx context.Context, s *session, link node.Link, target string) (node.Result, error) {
-	opts := node.FetchOptions{Force: g.force, KeepOld: g.keep, Wait: g.node.fetchWait()}
+	opts := node.FetchOptions{Force: g.force, Delete: g.delete, KeepOld: g.keep, Wait: g.node.fetchWait()}
 	if target != toStdout {
 		path, err := filepath.Abs(target)
 		if err != nil {
@@ -145,10 +150,14 @@ func (g *getCommand) fetch(ctx context.Context, s *session, link node.Link, targ
 }
 
 // continuable says how to go on after a fetch that kept something, or that can't write its output.
-func continuable(err error, result node.Result, target string) error {
+func continuable(err error, result node.Result, target string, force bool) error {
 	switch {
+	case errors.Is(err, node.ErrExists) && isDirectory(target) && force:
+		return withHint(err, "choose another output with -o")
+	case errors.Is(err, node.ErrExists) && isDirectory(target):
+		return withHint(err, "choose another output with -o, or update the directory with --force")
 	case errors.Is(err, node.ErrExists) && !isRegular(target):
-		return withHint(err, "choose another output with -o; only a regular file is replaced, with --force")
+		return withHint(err, "choose another output with -o; only regular files and directories are replaced, with --force")
 	case errors.Is(err, context.Canceled):
 		return withHint(err, "run the same command again to continue")
 	case errors.Is(err, node.ErrNoHolder) && result.Reused+result.Fetched > 0:
@@ -164,7 +173,7 @@ func (g *getCommand) report(ctx context.Context, s *session, result node.Result,
 		if err := g.copyToStdout(ctx, s, result.Root); err != nil {
 			return err
 		}
-	} else if err := g.app.result("result", result, target); err != nil {
+	} else if err := g.app.result("result", result, outputText(result, target)); err != nil {
 		return err
 	}
 	if !g.app.json {
@@ -173,6 +182,14 @@ func (g *getCommand) report(ctx context.Context, s *session, result node.Result,
 		}
 	}
 	return nil
+}
+
+// outputText is the path of the output as the user would call it.
+func outputText(result node.Result, target string) string {
+	if filepath.Base(target) != filepath.Base(result.Output) {
+		return filepath.Join(target, filepath.Base(result.Output)) // a file in a directory
+	}
+	return target
 }
 
 func (g *getCommand) copyToStdout(ctx context.Context, s *session, root cafs.Key) error {

@@ -34,7 +34,7 @@ node that runs on the home goes on serving it until "rm" forgets the root.`,
 			result, err := s.Fetch(command.Context(), link, node.FetchOptions{Wait: flags.fetchWait(), Events: shown.event})
 			shown.stop()
 			if err != nil {
-				return s.explain(command.Context(), continuable(err, result, ""), flags.join.peers, link.Peers)
+				return s.explain(command.Context(), continuable(err, result, "", false), flags.join.peers, link.Peers)
 			}
 			if err := a.result("result", result, result.Root.String()); err != nil {
 				return err

@@ -99,7 +99,8 @@ func (c *Client) Close() error {
 
 // Add implements Node.
 func (c *Client) Add(ctx context.Context, path string, opts node.AddOptions) (node.RootStatus, error) {
-	return call[node.RootStatus](ctx, c, methodAdd, addRequest{path, opts.Name, opts.Private, opts.Copy, opts.Rehash}, eventsTo(opts.Events))
+	request := addRequest{path, opts.Name, opts.Private, opts.Copy, opts.Rehash, opts.Times, opts.Perms, opts.Exclude}
+	return call[node.RootStatus](ctx, c, methodAdd, request, eventsTo(opts.Events))
 }
 
 // AddReader implements Node. When it returns, r may still be read once more.
@@ -117,7 +118,7 @@ func (c *Client) AddReader(ctx context.Context, r io.Reader, opts node.AddOption
 
 // Fetch implements Node.
 func (c *Client) Fetch(ctx context.Context, link node.Link, opts node.FetchOptions) (node.Result, error) {
-	request := fetchRequest{link, opts.Output, opts.Force, opts.KeepOld, opts.Wait}
+	request := fetchRequest{link, opts.Output, opts.Force, opts.Delete, opts.KeepOld, opts.Wait}
 	return call[node.Result](ctx, c, methodFetch, request, eventsTo(opts.Events))
 }
 

@@ -188,6 +188,9 @@ func (s *Server) add(ctx context.Context, request addRequest, out *answerWriter)
 		Private: request.Private,
 		Copy:    request.Copy,
 		Rehash:  request.Rehash,
+		Times:   request.Times,
+		Perms:   request.Perms,
+		Exclude: request.Exclude,
 		Events:  out.event,
 	}
 	return s.node.Add(ctx, request.Path, opts)
@@ -208,7 +211,8 @@ func (s *Server) addReader(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) fetch(ctx context.Context, request fetchRequest, out *answerWriter) (node.Result, error) {
 	opts := node.FetchOptions{
-		Output: request.Output, Force: request.Force, KeepOld: request.KeepOld, Wait: request.Wait, Events: out.event,
+		Output: request.Output, Force: request.Force, Delete: request.Delete, KeepOld: request.KeepOld,
+		Wait: request.Wait, Events: out.event,
 	}
 	return s.node.Fetch(ctx, request.Link, opts)
 }

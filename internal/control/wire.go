@@ -40,17 +40,21 @@ const (
 )
 
 type addRequest struct {
-	Path    string `json:"path,omitempty"`
-	Name    string `json:"name,omitempty"`
-	Private bool   `json:"private,omitempty"`
-	Copy    bool   `json:"copy,omitempty"`
-	Rehash  bool   `json:"rehash,omitempty"`
+	Path    string   `json:"path,omitempty"`
+	Name    string   `json:"name,omitempty"`
+	Private bool     `json:"private,omitempty"`
+	Copy    bool     `json:"copy,omitempty"`
+	Rehash  bool     `json:"rehash,omitempty"`
+	Times   bool     `json:"times,omitempty"`
+	Perms   bool     `json:"perms,omitempty"`
+	Exclude []string `json:"exclude,omitempty"`
 }
 
 type fetchRequest struct {
 	Link    node.Link     `json:"link"`
 	Output  string        `json:"output,omitempty"`
 	Force   bool          `json:"force,omitempty"`
+	Delete  bool          `json:"delete,omitempty"`
 	KeepOld bool          `json:"keep_old,omitempty"`
 	Wait    time.Duration `json:"wait_ns,omitempty"`
 }

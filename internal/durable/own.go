@@ -95,3 +95,19 @@ func checkOwn(path string, info fs.FileInfo) error {
 func inTheWay(path, problem string) error {
 	return fmt.Errorf("%s is in the way: %s: %w", path, problem, fs.ErrExist)
 }
+
+// CheckOwnDir fails with an error that wraps fs.ErrExist unless there is a directory at path, not a link to one, that belongs
+// to this user.
+func CheckOwnDir(path string) error {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return err
+	}
+	if !info.IsDir() {
+		return inTheWay(path, "it is not a directory")
+	}
+	if isOthers(info) {
+		return inTheWay(path, "it belongs to another user")
+	}
+	return nil
+}
