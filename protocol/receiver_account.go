@@ -15,6 +15,9 @@ type account struct {
 	pages   map[uint64]*openPages
 	bytes   int64 // of the chunks that the open wishes still wait for
 	cancels int   // CANCELs whose DONE has not come
+	room    *OldBytes
+	sums    int // bytes of the sums sent for chunks that are outstanding
+	ignored int // chunks in a row that were signed for and did not come as a delta
 }
 
 // openWish is a wish of which something may still come: chunks, or the DONE of a CANCEL.
@@ -25,6 +28,14 @@ type openWish struct {
 	leftCount   int
 	cancelled   Bits // what CANCELs named; nil before the first
 	cancels     int
+	old         map[int]oldChunk // by the chunk's number; nil before the first
+}
+
+// oldChunk is what a chunk was signed for with.
+type oldChunk struct {
+	bytes      []byte
+	blockBytes int
+	sums       int // their length
 }
 
 func (w *openWish) over() bool { return w.leftCount == 0 && w.cancels == 0 }
@@ -39,7 +50,7 @@ type openPages struct {
 func (p *openPages) over() bool { return p.ended && !p.cancelled }
 
 func newAccount() account {
-	return account{wishes: make(map[uint64]*openWish), pages: make(map[uint64]*openPages)}
+	return account{wishes: make(map[uint64]*openWish), pages: make(map[uint64]*openPages), room: new(OldBytes)}
 }
 
 // checkWish returns what the chunks of a wish weigh in bytes, or why it must not be sent.
@@ -135,24 +146,48 @@ func (a *account) addCancel(id uint64, bits Bits) {
 }
 
 // chunk enters a chunk that came, and says which one it is.
-func (a *account) chunk(m chunkBody) (ChunkAt, error) {
+func (a *account) chunk(m chunkBody, on features) (ChunkAt, oldChunk, error) {
+	none := oldChunk{}
 	w := a.wishes[m.id]
 	if w == nil {
-		return ChunkAt{}, violation(frameChunk, RuleNotAsked, "chunk %d of wish %d, which is not open", m.number, m.id)
+		return ChunkAt{}, none, violation(frameChunk, RuleNotAsked, "chunk %d of wish %d, which is not open", m.number, m.id)
 	}
 	if m.number >= len(w.chunks) || !w.left.Get(m.number) {
-		return ChunkAt{}, violation(frameChunk, RuleNotAsked, "chunk %d of wish %d, which does not wait for it", m.number, m.id)
+		return ChunkAt{}, none, violation(frameChunk, RuleNotAsked, "chunk %d of wish %d, which does not wait for it", m.number, m.id)
 	}
-	if m.encoding != encodingRaw {
-		return ChunkAt{}, violation(frameChunk, RuleUnexpected, "encoding %d belongs to a feature that is off", m.encoding)
+	if err := w.checkEncoding(m, on); err != nil {
+		return ChunkAt{}, none, err
 	}
 	at := ChunkAt{Range: w.rangeNumber, Number: m.number, Info: w.chunks[m.number]}
-	if len(m.data) != at.Info.Size {
-		return ChunkAt{}, violation(frameChunk, RuleSize, "chunk of %d bytes instead of %d", len(m.data), at.Info.Size)
+	old, signed := w.old[m.number]
+	switch {
+	case m.encoding == encodingDelta:
+		a.ignored = 0
+	case signed:
+		a.ignored++
 	}
 	a.settle(w, m.number)
 	a.forgetWish(m.id, w)
-	return at, nil
+	return at, old, nil
+}
+
+// checkEncoding holds the encoding of a chunk that is wished, and the bytes that came, against what they may be.
+func (w *openWish) checkEncoding(m chunkBody, on features) error {
+	size := w.chunks[m.number].Size
+	_, signed := w.old[m.number]
+	switch {
+	case m.encoding == encodingRaw && len(m.data) != size:
+		return violation(frameChunk, RuleSize, "chunk of %d bytes instead of %d", len(m.data), size)
+	case m.encoding == encodingRaw:
+		return nil
+	case m.encoding == encodingZstd && !on.has(featureZstd) || m.encoding == encodingDelta && !on.has(featureDelta):
+		return violation(frameChunk, RuleUnexpected, "encoding %d belongs to a feature that is off", m.encoding)
+	case m.encoding == encodingDelta && !signed:
+		return violation(frameChunk, RuleNotAsked, "a delta to nothing for chunk %d of wish %d", m.number, m.id)
+	case len(m.data) >= size:
+		return violation(frameChunk, RuleSize, "%d bytes for a chunk of %d", len(m.data), size)
+	}
+	return nil
 }
 
 // settle takes a chunk off the wish.
@@ -160,6 +195,33 @@ func (a *account) settle(w *openWish, number int) {
 	w.left.Clear(number)
 	w.leftCount--
 	a.bytes -= int64(w.chunks[number].Size)
+	a.sums -= w.old[number].sums
+	a.room.give(len(w.old[number].bytes))
+	delete(w.old, number)
+}
+
+// sign enters what a chunk of an open wish is signed for with, and reports whether there was room for it.
+func (a *account) sign(id uint64, number int, old oldChunk) bool {
+	w := a.wishes[id]
+	if w == nil || !w.left.Get(number) || a.sums+old.sums > SigsBytesMax || !a.room.take(len(old.bytes)) {
+		return false
+	}
+	if w.old == nil {
+		w.old = make(map[int]oldChunk)
+	}
+	w.old[number] = old
+	a.sums += old.sums
+	return true
+}
+
+// dropOld forgets all old bytes: the session is over.
+func (a *account) dropOld() {
+	for _, w := range a.wishes {
+		for _, old := range w.old {
+			a.room.give(len(old.bytes))
+		}
+		w.old = nil
+	}
 }
 
 func (a *account) forgetWish(id uint64, w *openWish) {

@@ -204,7 +204,7 @@ func TestCancelAccount(t *testing.T) {
 		t.Fatalf("a wish of %d bytes: %v", weight, err)
 	}
 	a.addWish(0, allBits(3), chunks, weight)
-	if _, err := a.chunk(chunkBody{id: 1, data: []byte("abc")}); err != nil {
+	if _, _, err := a.chunk(chunkBody{id: 1, data: []byte("abc")}, 0); err != nil {
 		t.Fatal(err)
 	}
 	for _, step := range []struct{ named, sent Bits }{

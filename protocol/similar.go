@@ -1,0 +1,66 @@
+package protocol
+
+import (
+	"sync/atomic"
+
+	"github.com/swarmsync/swarmsync/cafs"
+)
+
+// OldBytes bounds what sessions hold of old bytes for chunks that may come as deltas to them. The zero value is ready.
+type OldBytes struct {
+	held atomic.Int64
+}
+
+func (o *OldBytes) full() bool { return o.held.Load() >= OldBytesMax }
+
+// take reports whether there was room for n bytes.
+func (o *OldBytes) take(n int) bool {
+	if o.held.Add(int64(n)) > OldBytesMax {
+		o.give(n)
+		return false
+	}
+	return true
+}
+
+func (o *OldBytes) give(n int) { o.held.Add(-int64(n)) }
+
+// signMin is the smallest chunk that is worth a signature.
+const signMin = 2 * DeltaBlockMin
+
+// worthSigning returns the wished chunks that are not too small for a signature.
+func worthSigning(bits Bits, chunks []cafs.ChunkInfo) Bits {
+	worth := append(Bits(nil), bits...)
+	for number := range bits.Ones() {
+		if chunks[number].Size < signMin {
+			worth.Clear(number)
+		}
+	}
+	return worth
+}
+
+// signWish returns the SIGS of a wish that is about to go out. It is called by the goroutine that writes.
+func (r *Receiver) signWish(id uint64, bits Bits, old func(number int) []byte) (frames []byte) {
+	for number := range bits.Ones() {
+		if r.account.room.full() {
+			break
+		}
+		bytes := old(number)
+		if len(bytes) == 0 {
+			continue
+		}
+		bytes = bytes[:min(len(bytes), OldChunkMax)]
+		m := sigsBody{id, number, sign(r.mac, bytes)}
+		r.mu.Lock()
+		signed := r.account.sign(id, number, oldChunk{bytes, m.blockBytes, len(m.sums)})
+		r.mu.Unlock()
+		if signed {
+			frames = appendFrame(frames, frameSigs, m.append(nil))
+		}
+	}
+	return frames
+}
+
+// signs reports whether a wish is worth signing: what was signed before came as deltas. Callers hold r.mu.
+func (r *Receiver) signs() bool {
+	return r.on.has(featureDelta) && r.account.ignored < sigsIgnoredMax
+}
