@@ -63,6 +63,8 @@ type Result struct {
 	Bytes   int64 `json:"bytes"`
 	Reused  int64 `json:"reused"`
 	Fetched int64 `json:"fetched"`
+	// Saved is what of Fetched needed not be sent, because chunks came compressed, or as deltas to what is here.
+	Saved int64 `json:"saved,omitempty"`
 	// Duplicate counts the chunk bytes that arrived although they were already here.
 	Duplicate int64 `json:"duplicate_bytes"`
 	// WireIn and WireOut count all bytes on session streams, refused and dropped sessions included.

@@ -48,6 +48,7 @@ type fetch struct {
 	standing   string // an Output that is complete already
 	started    time.Time
 	candidates *candidates
+	similar    similar
 	trusted    bool // what the store says it has need not be read; set before there is a plan
 
 	jobs    chan arrival
@@ -71,6 +72,7 @@ type fetch struct {
 	plan        *plan
 	pageCursor  int                        // the list of everything before it in the plan's order is here
 	ranges      map[int64]cafs.RangeChunks // the ranges that chunks are awaited of
+	oldParts    map[int64]map[int]oldPart  // of these, what may be like their chunks; the inner maps are never changed
 	awaited     map[cafs.Key][]placeAt     // places of a chunk that is being fetched, beside the one it is wished at
 	news        news
 	announced   bool
@@ -122,6 +124,8 @@ func (n *Node) Fetch(ctx context.Context, link Link, opts FetchOptions) (Result,
 		buffers:  make(chan []byte, buffersMax),
 		events:   events{send: opts.Events},
 		ranges:   make(map[int64]cafs.RangeChunks),
+		oldParts: make(map[int64]map[int]oldPart),
+		similar:  similar{node: n},
 		awaited:  make(map[cafs.Key][]placeAt),
 		sessions: make(map[peer.ID]*session),
 		liars:    make(map[peer.ID]bool),

@@ -263,7 +263,7 @@ func TestThrift(t *testing.T) {
 		second = time.Second
 	)
 	known := func(rate, ratio float64) thrift {
-		return thrift{trialTime: zstdTrial, spent: zstdTrial, rate: rate, ratio: ratio}
+		return thrift{trialTime: zstdTrial, tries: trialMin, spent: zstdTrial, rate: rate, ratio: ratio}
 	}
 	for _, test := range []struct {
 		name   string
@@ -273,7 +273,8 @@ func TestThrift(t *testing.T) {
 		worth  bool
 	}{
 		{"nothing is known", thrift{trialTime: zstdTrial}, 0, 0, true},
-		{"in the trial, on a path of any rate", thrift{trialTime: zstdTrial, spent: zstdTrial - 1, rate: 1e8, ratio: 0.5}, 1e9, 0, true},
+		{"in the trial, on a path of any rate", thrift{trialTime: zstdTrial, tries: 9, spent: zstdTrial - 1, rate: 1e8, ratio: 0.5}, 1e9, 0, true},
+		{"few tries, which took long", thrift{trialTime: zstdTrial, tries: trialMin - 1, spent: time.Second, rate: 1e6, ratio: 0.5}, 1e9, 0, true},
 		{"slow path", known(200e6, 0.5), 12.5e6, second, true},
 		{"path as fast as compressing", known(200e6, 0.5), 200e6, second, false},
 		{"path half as fast", known(200e6, 0.5), 99e6, second, true},
@@ -302,7 +303,7 @@ func TestThriftPauses(t *testing.T) {
 			random.made(1000, 1000, time.Microsecond)
 		}
 	}
-	if tries < 8 || tries > 14 {
+	if tries < 11 || tries > 18 {
 		t.Errorf("%d of 1,000 chunks were tried", tries)
 	}
 	for !random.worth(1000, 0, 0) {

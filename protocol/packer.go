@@ -33,6 +33,7 @@ func (p *packer) pack(dst, chunk []byte, sig signature, on features, pathRate fl
 	if !on.has(featureZstd) || len(chunk) < compressMin || !p.zstd.worth(len(chunk), pathRate, p.waited) {
 		return encodingRaw, nil
 	}
+	zstdEncoder() // making it is not this chunk's time
 	start := time.Now()
 	packed = compress(dst, chunk)
 	if len(packed) >= len(chunk) {

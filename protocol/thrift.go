@@ -5,7 +5,7 @@ import "time"
 // thrift decides whether a holder makes a chunk smaller before it sends it, in one way: by zstd, or by a delta. It decides
 // without locks, clocks or I/O, and aims at never sending later than as the chunk is:
 //
-//   - a session may spend trialTime on finding out;
+//   - a session may spend trialTime on finding out, or trialMin tries if those take longer;
 //   - after that, making a chunk smaller and sending what is left of it must be expected to take less than sending it as it
 //     is, at the rates of late, and one after the other, though both happen at the same time;
 //   - and it must fit in time that the writer has waited for the path, because the rate of a path that is not the bottleneck
@@ -15,11 +15,12 @@ import "time"
 type thrift struct {
 	trialTime time.Duration
 
+	tries int
 	spent time.Duration
 	rate  float64 // bytes of chunks a second that are made smaller, of late
 	ratio float64 // what is left of a byte, of late
-	pause int     // chunks to be left as they are after one that did not get smaller
-	left  int     // of these
+	vain  int     // chunks in a row that did not get smaller
+	left  int     // chunks to be left as they are before the next try
 }
 
 const (
@@ -27,8 +28,12 @@ const (
 	// has something similar asks for it.
 	zstdTrial  = 20 * time.Millisecond
 	deltaTrial = 100 * time.Millisecond
+	trialMin   = 4
 	// thriftWorth is what must be left of a chunk at most.
 	thriftWorth = 0.95
+	// thriftVain is after how many chunks in a row that did not get smaller the next ones are left alone: first one, then two,
+	// then four, …
+	thriftVain = 4
 	// thriftPauseMax is how many chunks are left alone at most between two tries.
 	thriftPauseMax = 256
 	// waitedMax bounds the time that counts as waited.
@@ -44,7 +49,7 @@ func (t *thrift) worth(size int, pathRate float64, waited time.Duration) bool {
 		t.left--
 		return false
 	}
-	if t.rate == 0 || t.spent < t.trialTime {
+	if t.tries < trialMin || t.spent < t.trialTime {
 		return true
 	}
 	takes := float64(size) / t.rate
@@ -56,18 +61,19 @@ func (t *thrift) worth(size int, pathRate float64, waited time.Duration) bool {
 
 // made enters that of size bytes so many were left, and how long it took.
 func (t *thrift) made(size, left int, took time.Duration) {
+	t.tries++
 	t.spent += took
 	rate := float64(size) / max(took, time.Microsecond).Seconds()
 	ratio := float64(left) / float64(size)
-	if t.rate == 0 {
+	if t.tries == 1 {
 		t.rate, t.ratio = rate, ratio
 	}
 	t.rate = (3*t.rate + rate) / 4
 	t.ratio = (3*t.ratio + ratio) / 4
-	if ratio <= thriftWorth {
-		t.pause, t.left = 0, 0
-		return
+	if t.vain++; ratio <= thriftWorth {
+		t.vain = 0
 	}
-	t.pause = min(max(1, 2*t.pause), thriftPauseMax)
-	t.left = t.pause
+	if over := t.vain - thriftVain; over >= 0 {
+		t.left = min(1<<min(over, 30), thriftPauseMax)
+	}
 }
