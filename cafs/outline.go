@@ -262,6 +262,20 @@ func (o *Outline) Load(ctx context.Context, g Getter) error {
 	return o.load(ctx, g, o.top, make([]byte, PageSizeMax))
 }
 
+// LoadBelow is Load for the pages below one that was added.
+func (o *Outline) LoadBelow(ctx context.Context, g Getter, p PageInfo) error {
+	o.mu.RLock()
+	var below *branch
+	if b, i := o.find(p.Level, p.FirstItem); b != nil {
+		below = b.pages[i].below
+	}
+	o.mu.RUnlock()
+	if below == nil {
+		return nil
+	}
+	return o.load(ctx, g, below, make([]byte, PageSizeMax))
+}
+
 func (o *Outline) load(ctx context.Context, g Getter, b *branch, buf []byte) error {
 	missing := o.notAdded(b)
 	keys := make([]Key, len(missing))

@@ -69,6 +69,7 @@ type fetch struct {
 	changed     *sync.Cond // for the preparers: there may be something to prepare
 	content     *content   // nil until the record is known
 	out         *output
+	hasOthers   bool // the catalog has other roots, so that parts of the list may be here
 	plan        *plan
 	pageCursor  int                        // the list of everything before it in the plan's order is here
 	ranges      map[int64]cafs.RangeChunks // the ranges that chunks are awaited of
@@ -261,12 +262,13 @@ func (f *fetch) begin(ctx context.Context, record []byte) error {
 		c.release()
 		return errors.Join(err, out.discard())
 	}
+	others := f.node.hasOther(ctx, f.link.Root)
 	var seed [32]byte
 	_, _ = crand.Read(seed[:]) // never fails
 
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.content, f.out = c, out
+	f.content, f.out, f.hasOthers = c, out, others
 	f.result.Bytes = size
 	f.plan = newPlan(shuffle.Order(int(c.outline.RangesMax()), seed), size)
 	f.plan.stallFirst = f.node.patience.stall

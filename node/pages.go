@@ -16,6 +16,8 @@ const (
 	// pagesAtOnce is how many leaf pages one request is for: the list of some 50 MiB. So several holders share the list, and
 	// a slow one does not keep much of it.
 	pagesAtOnce = 16
+	// pagesAhead is how many leaf pages a holder is asked for ahead, in requests that may be small.
+	pagesAhead = 4 * pagesAtOnce
 	// pagesLook is how many missing pages are looked at for neighbours of one that is needed first.
 	pagesLook = 1024
 	// A request is taken from a holder that has not answered it after pagesPatience and twice its round trip, if another is
@@ -28,6 +30,7 @@ type pagesAsked struct {
 	protocol.PagesRequest
 	since     time.Time // when it was made, or its last page came
 	cancelled bool
+	pages     int // that were missing
 }
 
 // askPages asks a holder for pages of the list that nobody was asked for, those of the ranges that come first first.
@@ -36,8 +39,12 @@ func (f *fetch) askPages(s *session) {
 	if f.plan == nil || s.dropped != nil || !s.pagesPause.IsZero() || f.content.outline.Complete() {
 		return
 	}
-	for len(s.pageRequests) < protocol.PagesOutstandingMax {
-		request, ok := f.nextPages()
+	asked := 0
+	for _, request := range s.pageRequests {
+		asked += request.pages
+	}
+	for asked < pagesAhead && len(s.pageRequests) < protocol.PagesOutstandingMax {
+		request, pages, ok := f.nextPages()
 		if !ok {
 			return
 		}
@@ -45,13 +52,14 @@ func (f *fetch) askPages(s *session) {
 		if err != nil {
 			return // the session is at a limit, or over: its reader tells
 		}
-		s.pageRequests[id] = pagesAsked{PagesRequest: request, since: time.Now()}
+		s.pageRequests[id] = pagesAsked{PagesRequest: request, since: time.Now(), pages: pages}
+		asked += pages
 	}
 }
 
 // nextPages returns what to ask for next: the first page, in the plan's order, that is missing and that nobody was asked
-// for, with the leaf pages after it. Callers hold f.mu.
-func (f *fetch) nextPages() (request protocol.PagesRequest, ok bool) {
+// for, with the leaf pages after it; and how many pages were missing of it. Callers hold f.mu.
+func (f *fetch) nextPages() (request protocol.PagesRequest, pages int, ok bool) {
 	outline, order := f.content.outline, f.plan.order
 	for i := f.pageCursor; i < min(len(order), f.pageCursor+scanMax); i++ {
 		number := int64(order[i])
@@ -62,35 +70,46 @@ func (f *fetch) nextPages() (request protocol.PagesRequest, ok bool) {
 			continue
 		}
 		for _, page := range outline.RangeMissing(number) {
-			if !f.pageAsked(page) {
-				return f.withNeighbours(page), true
+			if f.pageAsked(page) {
+				continue
 			}
+			if page.Level > 0 {
+				return f.withBelow(page, number), pagesAtOnce, true
+			}
+			request, pages = f.withNeighbours(page)
+			return request, pages, true
 		}
 	}
-	return protocol.PagesRequest{}, false
+	return protocol.PagesRequest{}, 0, false
 }
 
-// withNeighbours makes one request of a missing page and, if it is a leaf page, those after it that are missing too.
-// Callers hold f.mu.
-func (f *fetch) withNeighbours(first cafs.PageInfo) protocol.PagesRequest {
-	last := first
-	if first.Level == 0 {
-		missing := f.content.outline.Missing(pagesLook)
-		i := slices.IndexFunc(missing, func(p cafs.PageInfo) bool { return p.Level == 0 && p.FirstItem == first.FirstItem })
-		for taken := 1; i >= 0 && i+1 < len(missing) && taken < pagesAtOnce; taken++ {
-			i++
-			next := missing[i]
-			if next.Level != 0 || next.FirstItem != last.FirstItem+last.Items || f.pageAsked(next) {
-				break
-			}
-			last = next
+// withBelow makes a request of a missing page above the leaves, with all below it; or, if there may be an older version
+// here, only with what leads to the start of a range: the rest is asked for when it is known what of it is here.
+func (f *fetch) withBelow(page cafs.PageInfo, number int64) protocol.PagesRequest {
+	first, last := page.FirstItem, page.FirstItem+page.Items-1
+	if f.hasOthers {
+		if into := number*cafs.RangeBytes - page.FirstByte; into > 0 {
+			first += min(page.Items-1, int64(float64(page.Items)*float64(into)/float64(page.Bytes)))
 		}
+		last = first
 	}
-	return protocol.PagesRequest{
-		Level: first.Level,
-		First: first.FirstItem,
-		Last:  last.FirstItem + last.Items - 1,
+	return protocol.PagesRequest{Level: page.Level, First: first, Last: last}
+}
+
+// withNeighbours makes one request of a missing leaf page and those after it that are missing too. Callers hold f.mu.
+func (f *fetch) withNeighbours(first cafs.PageInfo) (request protocol.PagesRequest, pages int) {
+	last, pages := first, 1
+	missing := f.content.outline.Missing(pagesLook)
+	i := slices.IndexFunc(missing, func(p cafs.PageInfo) bool { return p.Level == 0 && p.FirstItem == first.FirstItem })
+	for ; i >= 0 && i+1 < len(missing) && pages < pagesAtOnce; pages++ {
+		i++
+		next := missing[i]
+		if next.Level != 0 || next.FirstItem != last.FirstItem+last.Items || f.pageAsked(next) {
+			break
+		}
+		last = next
 	}
+	return protocol.PagesRequest{First: first.FirstItem, Last: last.FirstItem + last.Items - 1}, pages
 }
 
 // pageAsked reports whether a page is part of what some holder was asked for. Callers hold f.mu.
@@ -164,6 +183,10 @@ func (f *fetch) page(ctx context.Context, s *session, m protocol.PageMessage) er
 	}
 	if err := outline.AddPage(info, m.Data); err != nil {
 		f.fail(err) // the bytes are what the root says, so they break the format's rules
+		return err
+	}
+	if err := outline.LoadBelow(ctx, f.node.store, info); err != nil { // an older version has most of them, perhaps
+		f.fail(err)
 		return err
 	}
 	if outline.Complete() {

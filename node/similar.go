@@ -101,6 +101,16 @@ func (s *similar) versionsOf(ctx context.Context, root cafs.Key, place, name str
 	add(false, similarOthers, func(cafs.RootInfo) bool { return true })
 }
 
+// hasOther reports whether the catalog has another root.
+func (n *Node) hasOther(ctx context.Context, root cafs.Key) bool {
+	for info, err := range n.store.Roots(ctx) {
+		if err != nil || info.Root != root {
+			return err == nil
+		}
+	}
+	return false
+}
+
 // open notes where the chunks of a version begin.
 func (v *version) open(ctx context.Context, store cafs.Getter) {
 	v.opened = true

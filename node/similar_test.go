@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,6 +15,8 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 
+	"github.com/swarmsync/swarmsync/cafs"
+	"github.com/swarmsync/swarmsync/cafs/memory"
 	"github.com/swarmsync/swarmsync/node"
 	"github.com/swarmsync/swarmsync/protocol"
 )
@@ -201,5 +204,50 @@ func TestFetchCompresses(t *testing.T) {
 	// How much is compressed depends on how busy the machine is.
 	if result.Saved < 200_000 || result.WireIn > result.Bytes-result.Saved+10_000 {
 		t.Errorf("%d bytes came for %d, of which %d were saved", result.WireIn, result.Bytes, result.Saved)
+	}
+}
+
+// holdSmallChunks makes content of 3,000 bytes a chunk, so that its list is as deep as that of a GiB.
+func holdSmallChunks(t *testing.T, content []byte) *held {
+	t.Helper()
+	store := memory.New()
+	put := func(chunks ...cafs.Chunk) error { return store.Put(t.Context(), chunks...) }
+	list := cafs.NewListBuilder(func(page cafs.Chunk) error { return put(page) })
+	for data := range slices.Chunk(content, 3000) {
+		chunk, err := cafs.NewChunk(data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(put(chunk), list.Add(chunk.Info())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	data, err := list.Finish()
+	if err != nil || data.Depth != 2 {
+		t.Fatalf("a list of depth %d, want 2: %v", data.Depth, err)
+	}
+	return holdRecord(t, store, cafs.Record{Kind: cafs.KindFile, Data: data})
+}
+
+// Of the list of a new version only the pages come that changed.
+func TestFetchTakesPagesOfTheOldList(t *testing.T) {
+	t.Parallel()
+	old := noise(36_000_000, 12)
+	receiver := start(t, node.Config{DisableDHT: true})
+	h := holdSmallChunks(t, old)
+	if _, err := receiver.Fetch(t.Context(), h.link(h.serve(t)), node.FetchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	changed := slices.Clone(old)
+	changed[20_000_000]++
+	h = holdSmallChunks(t, changed)
+	output := filepath.Join(t.TempDir(), "output")
+	result, err := receiver.Fetch(t.Context(), h.link(h.serve(t)), node.FetchOptions{Output: output})
+	if err != nil {
+		t.Fatal(err)
+	}
+	assertFile(t, output, changed)
+	if result.Fetched != 3000 || result.WireIn > 20_000 {
+		t.Errorf("%d bytes of chunks and %d in all came for one edit", result.Fetched, result.WireIn)
 	}
 }
