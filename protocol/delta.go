@@ -231,15 +231,15 @@ const (
 )
 
 // appendDelta appends the delta that makes chunk of old bytes with a signature; nothing if they have no block in common,
-// or it would not be shorter than the chunk. Literals are compressed if that is allowed and makes them shorter.
-func appendDelta(dst []byte, mac *blockMAC, chunk []byte, s signature, zstd bool) []byte {
+// or it would not be shorter than the chunk. Literals are compressed if zstd is not nil, and that makes them shorter.
+func appendDelta(dst []byte, mac *blockMAC, chunk []byte, s signature, zstd *compressor) []byte {
 	runs, literals := findBlocks(mac, chunk, s)
 	if len(runs) == 0 {
 		return dst
 	}
 	form := byte(literalsRaw)
-	if zstd && len(literals) >= compressMin {
-		if packed := compress(nil, literals); len(packed) < len(literals) {
+	if zstd != nil && len(literals) >= compressMin {
+		if packed := zstd.compress(nil, literals); len(packed) < len(literals) {
 			form, literals = literalsZstd, packed
 		}
 	}
@@ -252,11 +252,11 @@ func appendDelta(dst []byte, mac *blockMAC, chunk []byte, s signature, zstd bool
 }
 
 // applyDelta appends the chunk of size bytes that delta makes of old, which was signed in blocks of blockBytes. It allocates
-// no more than the chunk. zstd tells that literals may be compressed.
-func applyDelta(dst, delta, old []byte, blockBytes, size int, zstd bool) ([]byte, error) {
+// no more than the chunk. Compressed literals are refused if zstd is nil.
+func applyDelta(dst, delta, old []byte, blockBytes, size int, zstd *decompressor) ([]byte, error) {
 	f := fields{rest: delta}
 	most := byte(literalsRaw)
-	if zstd {
+	if zstd != nil {
 		most = literalsZstd
 	}
 	form := f.octet("literals", most)
@@ -273,7 +273,7 @@ func applyDelta(dst, delta, old []byte, blockBytes, size int, zstd bool) ([]byte
 		if copied == size {
 			return dst, errors.New("literals: none are left to be compressed")
 		}
-		if literals, err = decompress(nil, literals, size-copied); err != nil {
+		if literals, err = zstd.decompress(nil, literals, size-copied); err != nil {
 			return dst, fmt.Errorf("literals: %w", err)
 		}
 	}

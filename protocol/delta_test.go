@@ -50,7 +50,7 @@ func TestDeltaVectors(t *testing.T) {
 			if signed := sign(mac, v.old); signed.blockBytes != v.sig.blockBytes || !bytes.Equal(signed.sums, v.sig.sums) {
 				t.Errorf("the sums in blocks of %d are\n%x, not\n%x", signed.blockBytes, signed.sums, v.sig.sums)
 			}
-			got, err := applyDelta(nil, v.raw, v.old, v.sig.blockBytes, v.size, v.zstd)
+			got, err := applyDelta(nil, v.raw, v.old, v.sig.blockBytes, v.size, unpacks(v.zstd))
 			if v.fields["expect"] == "error" {
 				if err == nil {
 					t.Errorf("it makes %x", got)
@@ -69,14 +69,14 @@ func TestDeltaVectors(t *testing.T) {
 func checkDelta(t testing.TB, mac *blockMAC, old, chunk []byte, zstd bool) int {
 	t.Helper()
 	s := sign(mac, old)
-	delta := appendDelta(nil, mac, chunk, s, zstd)
+	delta := appendDelta(nil, mac, chunk, s, packs(zstd))
 	if len(delta) == 0 {
 		return 0
 	}
 	if len(delta) >= len(chunk) {
 		t.Errorf("a delta of %d bytes for a chunk of %d", len(delta), len(chunk))
 	}
-	got, err := applyDelta(nil, delta, old, s.blockBytes, len(chunk), zstd)
+	got, err := applyDelta(nil, delta, old, s.blockBytes, len(chunk), unpacks(zstd))
 	if err != nil {
 		t.Fatalf("apply what was made: %v", err)
 	}
@@ -84,6 +84,25 @@ func checkDelta(t testing.TB, mac *blockMAC, old, chunk []byte, zstd bool) int {
 		t.Fatal("what was made is not the chunk")
 	}
 	return len(delta)
+}
+
+var (
+	testCompressor   compressor
+	testDecompressor decompressor
+)
+
+func packs(zstd bool) *compressor {
+	if zstd {
+		return &testCompressor
+	}
+	return nil
+}
+
+func unpacks(zstd bool) *decompressor {
+	if zstd {
+		return &testDecompressor
+	}
+	return nil
 }
 
 func randomBytes(rng *rand.Rand, n int) []byte {
@@ -179,20 +198,20 @@ func TestSignatureFits(t *testing.T) {
 
 // A delta or compressed data that says that it makes much must not cost more memory than the chunk.
 func TestUnpackingAllocatesNoMoreThanTheChunk(t *testing.T) {
-	bomb := compress(nil, make([]byte, cafs.ChunkSizeMax))
+	bomb := packs(true).compress(nil, make([]byte, cafs.ChunkSizeMax))
 	// Frames without a content size, of blocks that repeat a byte: 128 KiB for each 4 bytes.
 	endless := []byte{0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x38}
 	for range 10_000 {
 		endless = append(endless, 0x02, 0x00, 0x10, 0) // RLE, 131,072 bytes
 	}
-	wide := []byte{0x28, 0xb5, 0x2f, 0xfd, 0x00, 0xf8, 0x01, 0x00, 0x00} // a window of terabytes
-	if _, err := decompress(nil, bomb, cafs.ChunkSizeMax); err != nil {  // the decoder is there from here on
+	wide := []byte{0x28, 0xb5, 0x2f, 0xfd, 0x00, 0xf8, 0x01, 0x00, 0x00}              // a window of terabytes
+	if _, err := unpacks(true).decompress(nil, bomb, cafs.ChunkSizeMax); err != nil { // the decoder is there from here on
 		t.Fatal(err)
 	}
 	for name, data := range map[string][]byte{"bomb": bomb, "endless": endless, "wide": wide} {
 		const size = 1000
 		var err error
-		allocated := allocatedBy(func() { _, err = decompress(nil, data, size) })
+		allocated := allocatedBy(func() { _, err = unpacks(true).decompress(nil, data, size) })
 		if err == nil || allocated > 1<<20 {
 			t.Errorf("%s: %d bytes allocated for %d: %v", name, allocated, size, err)
 		}
@@ -205,7 +224,7 @@ func TestUnpackingAllocatesNoMoreThanTheChunk(t *testing.T) {
 	}
 	delta = append(appendCounted(delta, runs), make([]byte, 1000)...)
 	allocated := allocatedBy(func() {
-		if _, err := applyDelta(nil, delta, old, 1024, cafs.ChunkSizeMax, true); err == nil {
+		if _, err := applyDelta(nil, delta, old, 1024, cafs.ChunkSizeMax, unpacks(true)); err == nil {
 			t.Error("a delta of 128 MiB was taken")
 		}
 	})
@@ -223,7 +242,7 @@ func FuzzApplyDelta(f *testing.F) {
 		if len(old) == 0 || len(old) > OldChunkMax || size == 0 {
 			return
 		}
-		made, err := applyDelta(nil, delta, old, DeltaBlockMin, int(size), zstd)
+		made, err := applyDelta(nil, delta, old, DeltaBlockMin, int(size), unpacks(zstd))
 		if err == nil && len(made) != int(size) {
 			t.Errorf("%d bytes instead of %d", len(made), size)
 		}
@@ -245,12 +264,12 @@ func FuzzDelta(f *testing.F) {
 
 // FuzzDecompress decompresses any bytes: it fails, or makes exactly the size.
 func FuzzDecompress(f *testing.F) {
-	f.Add(compress(nil, []byte("all the same all the same all the same all the same")), uint16(51))
+	f.Add(packs(true).compress(nil, []byte("all the same all the same all the same all the same")), uint16(51))
 	f.Fuzz(func(t *testing.T, data []byte, size uint16) {
 		if size == 0 {
 			return
 		}
-		made, err := decompress(nil, data, int(size))
+		made, err := unpacks(true).decompress(nil, data, int(size))
 		if err == nil && len(made) != int(size) {
 			t.Errorf("%d bytes instead of %d", len(made), size)
 		}
@@ -332,7 +351,7 @@ func BenchmarkDelta(b *testing.B) {
 		b.SetBytes(int64(len(chunk)))
 		b.ReportAllocs()
 		for b.Loop() {
-			delta = appendDelta(delta[:0], mac, chunk, s, true)
+			delta = appendDelta(delta[:0], mac, chunk, s, packs(true))
 		}
 	})
 	b.Run("apply", func(b *testing.B) {
@@ -340,7 +359,7 @@ func BenchmarkDelta(b *testing.B) {
 		b.ReportAllocs()
 		out := make([]byte, 0, len(chunk))
 		for b.Loop() {
-			if _, err := applyDelta(out, delta, old, s.blockBytes, len(chunk), true); err != nil {
+			if _, err := applyDelta(out, delta, old, s.blockBytes, len(chunk), unpacks(true)); err != nil {
 				b.Fatal(err)
 			}
 		}

@@ -137,7 +137,8 @@ func Accept(rw io.ReadWriteCloser, cfg HolderConfig) (*Holder, error) {
 		return nil, err
 	}
 	offered := featuresHere &^ cfg.testOnlyWithout
-	h.on, h.packer = m.features&offered, newPacker(m.nonce)
+	h.on = m.features & offered
+	h.packer = newPacker(m.nonce, h.on, &h.holders.compressor)
 	if err := h.sendAccept(cfg, m.proof, offered); err != nil {
 		return nil, err
 	}

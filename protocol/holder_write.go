@@ -196,7 +196,7 @@ func (h *Holder) gatherChunk(ctx context.Context, taken takenChunk, burst int64)
 		return fmt.Errorf("read chunk %s: %d bytes instead of %d", taken.at.Info.Key, len(data), size)
 	}
 	room := h.holders.buffer()
-	encoding, packed := h.packer.pack(room, data, taken.sig, h.on, h.pathRate())
+	encoding, packed := h.packer.pack(room, data, taken.sig, h.pathRate())
 	if encoding != encodingRaw {
 		h.out = h.out[:before]
 		h.out.chunkHead(taken.wish, taken.at.Number, encoding, len(packed))

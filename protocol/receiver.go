@@ -25,8 +25,8 @@ type ReceiverConfig struct {
 	Ranges func(record []byte) (int64, error)
 	// Rand is where the nonce is read from. Nil stands for crypto/rand.Reader; another one is for tests.
 	Rand io.Reader
-	// OldBytes is shared by all sessions of this receiver. Nil stands for a session that is the only one.
-	OldBytes *OldBytes
+	// Receivers is shared by all sessions of this receiver. Nil stands for a session that is the only one.
+	Receivers *Receivers
 
 	testOnlyWithout features // not named in OPEN
 }
@@ -114,6 +114,7 @@ type Receiver struct {
 	out    outbox
 	ranges int64
 	on     features
+	shared *Receivers
 	mac    *blockMAC // only for the goroutine that writes
 
 	// unpacked is what a chunk that did not come raw is made in; only Next uses it.
@@ -145,14 +146,15 @@ func Open(rw io.ReadWriteCloser, cfg ReceiverConfig) (*Receiver, Accepted, error
 	}
 	stream := &meteredStream{ReadWriteCloser: rw}
 	r := &Receiver{
-		stream:  stream,
-		in:      newFrameReader(stream, readBufferBytes),
-		out:     outbox{w: stream},
-		account: newAccount(),
+		stream: stream,
+		in:     newFrameReader(stream, readBufferBytes),
+		out:    outbox{w: stream},
+		shared: cfg.Receivers,
 	}
-	if cfg.OldBytes != nil {
-		r.account.room = cfg.OldBytes
+	if r.shared == nil {
+		r.shared = new(Receivers)
 	}
+	r.account = newAccount(r.shared)
 	shown, err := r.sendOpen(cfg)
 	if err != nil {
 		return nil, Accepted{}, err
@@ -416,6 +418,14 @@ func (r *Receiver) enterChunk(m chunkBody) (ChunkAt, oldChunk, error) {
 	return at, old, nil
 }
 
+// decompressor returns nil if nothing may be compressed.
+func (r *Receiver) decompressor() *decompressor {
+	if r.on.has(featureZstd) {
+		return &r.shared.decompressor
+	}
+	return nil
+}
+
 // unpack returns the bytes of a chunk, in buf if its capacity suffices.
 func (r *Receiver) unpack(m chunkBody, size int, old oldChunk, buf []byte) ([]byte, error) {
 	if m.encoding == encodingRaw {
@@ -426,9 +436,9 @@ func (r *Receiver) unpack(m chunkBody, size int, old oldChunk, buf []byte) ([]by
 	}
 	var err error
 	if m.encoding == encodingZstd {
-		r.unpacked, err = decompress(r.unpacked[:0], m.data, size)
+		r.unpacked, err = r.decompressor().decompress(r.unpacked[:0], m.data, size)
 	} else {
-		r.unpacked, err = applyDelta(r.unpacked[:0], m.data, old.bytes, old.blockBytes, size, r.on.has(featureZstd))
+		r.unpacked, err = applyDelta(r.unpacked[:0], m.data, old.bytes, old.blockBytes, size, r.decompressor())
 	}
 	if err != nil {
 		return nil, err

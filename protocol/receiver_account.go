@@ -15,7 +15,7 @@ type account struct {
 	pages   map[uint64]*openPages
 	bytes   int64 // of the chunks that the open wishes still wait for
 	cancels int   // CANCELs whose DONE has not come
-	room    *OldBytes
+	room    *Receivers
 	sums    int // bytes of the sums sent for chunks that are outstanding
 	ignored int // chunks in a row that were signed for and did not come as a delta
 }
@@ -49,8 +49,8 @@ type openPages struct {
 
 func (p *openPages) over() bool { return p.ended && !p.cancelled }
 
-func newAccount() account {
-	return account{wishes: make(map[uint64]*openWish), pages: make(map[uint64]*openPages), room: new(OldBytes)}
+func newAccount(room *Receivers) account {
+	return account{wishes: make(map[uint64]*openWish), pages: make(map[uint64]*openPages), room: room}
 }
 
 // checkWish returns what the chunks of a wish weigh in bytes, or why it must not be sent.

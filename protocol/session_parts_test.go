@@ -198,7 +198,7 @@ func TestOpenChecksRanges(t *testing.T) {
 // A CANCEL names what is outstanding, and each of several has its answer.
 func TestCancelAccount(t *testing.T) {
 	chunks := tinyContent().ranges[0]
-	a := newAccount()
+	a := newAccount(new(Receivers))
 	weight, err := a.checkWish(allBits(3), chunks)
 	if err != nil || weight != 3+4+5 {
 		t.Fatalf("a wish of %d bytes: %v", weight, err)

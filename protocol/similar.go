@@ -6,23 +6,25 @@ import (
 	"github.com/swarmsync/swarmsync/cafs"
 )
 
-// OldBytes bounds what sessions hold of old bytes for chunks that may come as deltas to them. The zero value is ready.
-type OldBytes struct {
-	held atomic.Int64
+// Receivers is what the sessions of a receiver have in common: it bounds what they hold of old bytes for chunks that may come
+// as deltas to them, and decompresses. The zero value is ready.
+type Receivers struct {
+	held         atomic.Int64 // old bytes
+	decompressor decompressor
 }
 
-func (o *OldBytes) full() bool { return o.held.Load() >= OldBytesMax }
+func (r *Receivers) full() bool { return r.held.Load() >= OldBytesMax }
 
 // take reports whether there was room for n bytes.
-func (o *OldBytes) take(n int) bool {
-	if o.held.Add(int64(n)) > OldBytesMax {
-		o.give(n)
+func (r *Receivers) take(n int) bool {
+	if r.held.Add(int64(n)) > OldBytesMax {
+		r.give(n)
 		return false
 	}
 	return true
 }
 
-func (o *OldBytes) give(n int) { o.held.Add(-int64(n)) }
+func (r *Receivers) give(n int) { r.held.Add(-int64(n)) }
 
 // signMin is the smallest chunk that is worth a signature.
 const signMin = 2 * DeltaBlockMin
@@ -41,7 +43,7 @@ func worthSigning(bits Bits, chunks []cafs.ChunkInfo) Bits {
 // signWish returns the SIGS of a wish that is about to go out. It is called by the goroutine that writes.
 func (r *Receiver) signWish(id uint64, bits Bits, old func(number int) []byte) (frames []byte) {
 	for number := range bits.Ones() {
-		if r.account.room.full() {
+		if r.shared.full() {
 			break
 		}
 		bytes := old(number)

@@ -43,7 +43,7 @@ func (s *session) nextVerified(t testing.TB, buf []byte) ChunkMessage {
 }
 
 // sessionWithout starts a session of two sides that lack features, as those of an older version do.
-func sessionWithout(t *testing.T, c *fakeContent, receiver, holder features, room *OldBytes) *session {
+func sessionWithout(t *testing.T, c *fakeContent, receiver, holder features, room *Receivers) *session {
 	t.Helper()
 	receiverEnd, holderEnd := net.Pipe()
 	accepted := make(chan *Holder, 1)
@@ -57,7 +57,7 @@ func sessionWithout(t *testing.T, c *fakeContent, receiver, holder features, roo
 		accepted <- h
 	}()
 	cfg := receiverConfig(c)
-	cfg.testOnlyWithout, cfg.OldBytes = receiver, room
+	cfg.testOnlyWithout, cfg.Receivers = receiver, room
 	r, _, err := Open(receiverEnd, cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -87,7 +87,7 @@ func TestFeatures(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			c, old := similarContent(2)
 			c.ranges[0] = append(c.ranges[0], c.put(text), c.put(randomBytes(rng, 100)))
-			room := new(OldBytes)
+			room := new(Receivers)
 			s := sessionWithout(t, c, test.receiver, test.holder, room)
 			_, err := s.WishSimilar(0, allBits(4), c.ranges[0], func(number int) []byte {
 				if number < len(old) {
@@ -154,9 +154,9 @@ func TestOldBytesAreBounded(t *testing.T) {
 	for i := range n {
 		c.ranges[0] = append(c.ranges[0], c.put(concat([]byte{byte(i)}, old[:50_000])))
 	}
-	room := new(OldBytes)
+	room := new(Receivers)
 	cfg := receiverConfig(c)
-	cfg.OldBytes = room
+	cfg.Receivers = room
 	gate := newGate(c, 0)
 	s := startSessionAs(t, c, cfg)
 	asked := 0
