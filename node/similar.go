@@ -177,11 +177,11 @@ func (v *version) find(around surroundings, first, end int) []oldPart {
 	right, rightKnown := v.after(around, end)
 	start, stop := around.offsets[first], around.offsets[end]
 	shift := right - left - (stop - start)
-	if leftKnown && rightKnown && (shift > similarShift || -shift > similarShift) {
-		rightKnown = false // something else stands there: the neighbours belong to different places
-	}
+	far := leftKnown && rightKnown && (shift > similarShift || -shift > similarShift)
 	var less, more int64 // how much earlier and later than after the left neighbour the old bytes may be
 	switch {
+	case far:
+		less, more = -similarSlack, similarSlack
 	case leftKnown && rightKnown:
 		less, more = min(0, shift), max(0, shift)
 	case leftKnown:
@@ -194,6 +194,13 @@ func (v *version) find(around surroundings, first, end int) []oldPart {
 	}
 	parts := make([]oldPart, end-first)
 	for i := range parts {
+		// Where much came or went between the neighbours, only beside them something of the old may be left.
+		if far && i > 0 && i < len(parts)-1 {
+			continue
+		}
+		if far && i > 0 {
+			left = right - (stop - start)
+		}
 		from := max(0, left+around.offsets[first+i]-start+less)
 		to := min(v.file.Size(), left+around.offsets[first+i+1]-start+more)
 		if from < to {

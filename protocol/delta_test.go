@@ -325,6 +325,12 @@ func TestThriftPauses(t *testing.T) {
 	if tries < 11 || tries > 18 {
 		t.Errorf("%d of 1,000 chunks were tried", tries)
 	}
+	patient := thrift{trialTime: time.Hour, patient: true}
+	for range 1000 {
+		if patient.made(1000, 1000, time.Microsecond); !patient.worth(1000, 0, 0) {
+			t.Fatal("a chunk was left alone that is worth a try")
+		}
+	}
 	for !random.worth(1000, 0, 0) {
 	}
 	random.made(1000, 300, time.Microsecond)

@@ -14,7 +14,7 @@ func newPacker(nonce [nonceSize]byte, on features, shared *compressor) packer {
 	p := packer{
 		mac:   newBlockMAC(nonce),
 		zstd:  thrift{trialTime: zstdTrial},
-		delta: thrift{trialTime: deltaTrial},
+		delta: thrift{trialTime: deltaTrial, patient: true}, // the receiver says so, until nothing comes of it
 	}
 	if on.has(featureZstd) {
 		p.compressor = shared

@@ -11,9 +11,10 @@ import "time"
 //   - and it must fit in time that the writer has waited for the path, because the rate of a path that is not the bottleneck
 //     is not known: what arrives is then as slow as it is made.
 //
-// Content that does not get smaller is tried ever more rarely.
+// Content that does not get smaller is tried ever more rarely, unless each chunk is said to be worth a try.
 type thrift struct {
 	trialTime time.Duration
+	patient   bool
 
 	tries int
 	spent time.Duration
@@ -73,7 +74,7 @@ func (t *thrift) made(size, left int, took time.Duration) {
 	if t.vain++; ratio <= thriftWorth {
 		t.vain = 0
 	}
-	if over := t.vain - thriftVain; over >= 0 {
+	if over := t.vain - thriftVain; over >= 0 && !t.patient {
 		t.left = min(1<<min(over, 30), thriftPauseMax)
 	}
 }
