@@ -421,6 +421,27 @@ func (o *Outline) Range(ctx context.Context, g Getter, k int64) (RangeChunks, er
 	return o.orEnd(row), nil
 }
 
+// Leaf returns the row of chunks of the leaf page with a chunk, which it reads from g. The error wraps ErrNotFound if that
+// page was not added, or is not in g.
+func (o *Outline) Leaf(ctx context.Context, g Getter, chunk int64) (RangeChunks, error) {
+	o.mu.RLock()
+	b, i := o.find(0, chunk)
+	added := b != nil && b.pages[i].added
+	var p PageInfo
+	if added {
+		p = b.info(i)
+	}
+	o.mu.RUnlock()
+	if !added {
+		return RangeChunks{}, fmt.Errorf("page of chunk %d: %w", chunk, ErrNotFound)
+	}
+	page, err := o.cache.load(ctx, g, p, o.list.Items)
+	if err != nil {
+		return RangeChunks{}, fmt.Errorf("page of chunk %d: %w", chunk, err)
+	}
+	return RangeChunks{p.FirstItem, p.FirstByte, page.chunks}, nil
+}
+
 // within returns the chunks of the row that begin in [from, to). Appending to them does not touch the row.
 func (r RangeChunks) within(from, to int64) RangeChunks {
 	first, start := 0, r.Offset

@@ -48,7 +48,7 @@ func (f *fetch) askPages(s *session) {
 		if !ok {
 			return
 		}
-		id, err := s.receiver.RequestPages(request)
+		id, err := s.receiver.RequestSimilarPages(request, pages, f.oldPages(s, request))
 		if err != nil {
 			return // the session is at a limit, or over: its reader tells
 		}
@@ -172,6 +172,12 @@ func (f *fetch) page(ctx context.Context, s *session, m protocol.PageMessage) er
 	}
 	info := pages[m.Number]
 	chunk, err := cafs.VerifyChunk(cafs.ChunkInfo{Key: info.Key, Size: info.Size}, m.Data)
+	if err != nil && m.Delta && f.mistakes(s) {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.pageCame(s, m)
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("page at chunk %d: %w", info.FirstItem, err)
 	}
@@ -196,11 +202,20 @@ func (f *fetch) page(ctx context.Context, s *session, m protocol.PageMessage) er
 	defer f.mu.Unlock()
 	s.bring()
 	s.pageRefusals = 0
+	f.pageCame(s, m)
+	f.changed.Broadcast()
+	f.checkComplete()
+	return nil
+}
+
+// pageCame keeps the account of requests; what is missing yet when one is over is asked for again. Callers hold f.mu.
+func (f *fetch) pageCame(s *session, m protocol.PageMessage) {
+	request := s.pageRequests[m.Request].PagesRequest
 	if open, ok := s.pageRequests[m.Request]; ok {
 		open.since = time.Now()
 		s.pageRequests[m.Request] = open
 	}
-	all, complete := outline.PagesFor(request.Level, request.First, request.Last, protocol.PagesMax)
+	all, complete := f.content.outline.PagesFor(request.Level, request.First, request.Last, protocol.PagesMax)
 	if m.Number+1 == protocol.PagesMax || complete && m.Number+1 == len(all) {
 		s.receiver.EndPages(m.Request)
 		if !s.pageRequests[m.Request].cancelled { // else there is an answer to come
@@ -208,9 +223,6 @@ func (f *fetch) page(ctx context.Context, s *session, m protocol.PageMessage) er
 		}
 		f.askPagesAll()
 	}
-	f.changed.Broadcast()
-	f.checkComplete()
-	return nil
 }
 
 var errUnaskedPage = errors.New("nobody asked for that")

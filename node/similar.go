@@ -27,6 +27,8 @@ const (
 	// one. The old bytes for a chunk of the largest size are protocol.OldChunkMax then.
 	similarSlack = 4 << 10
 	similarShift = protocol.OldChunkMax - cafs.ChunkSizeMax
+	// pagesAway is how many pages before one it is looked for one that is here.
+	pagesAway = 4
 )
 
 // similar finds what older versions of the content of a fetch have in the places of chunks that are missing: what stands
@@ -111,8 +113,11 @@ func (n *Node) hasOther(ctx context.Context, root cafs.Key) bool {
 	return false
 }
 
-// open notes where the chunks of a version begin.
+// open notes where the chunks of a version begin, once.
 func (v *version) open(ctx context.Context, store cafs.Getter) {
+	if v.opened {
+		return
+	}
 	v.opened = true
 	record, err := cafs.ParseRecord(v.info.Record)
 	if err != nil {
@@ -240,9 +245,7 @@ func (f *fetch) findSimilar(ctx context.Context, number int64, row cafs.RangeChu
 	s := &f.similar
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.looked {
-		s.versionsOf(ctx, f.link.Root, cmp.Or(f.outPath, f.standing), f.name())
-	}
+	f.lookForVersions(ctx)
 	alone := need.Count() == len(row.Chunks) // nothing of the range is here: only what is related can tell more
 	if len(s.versions) == 0 || alone && !s.versions[0].related {
 		return nil
@@ -268,16 +271,20 @@ func (f *fetch) findSimilar(ctx context.Context, number int64, row cafs.RangeChu
 	return found
 }
 
+// lookForVersions chooses the versions, once. Callers hold similar.mu.
+func (f *fetch) lookForVersions(ctx context.Context) {
+	if !f.similar.looked {
+		f.similar.versionsOf(ctx, f.link.Root, cmp.Or(f.outPath, f.standing), f.name())
+	}
+}
+
 // parts asks one version after the other. Callers hold s.mu.
 func (s *similar) parts(ctx context.Context, around surroundings, first, end int, alone bool) []oldPart {
 	for _, v := range s.versions {
 		if alone && !v.related {
 			continue
 		}
-		if !v.opened {
-			v.open(ctx, s.node.store)
-		}
-		if v.file.Size() == 0 {
+		if v.open(ctx, s.node.store); v.file.Size() == 0 {
 			continue
 		}
 		if parts := v.find(around, first, end); parts != nil {
@@ -321,18 +328,96 @@ func (f *fetch) oldBytes(w *wish) func(number int) []byte {
 	return func(number int) []byte { return parts[number].read() }
 }
 
+// mistakes notes that a delta of a holder was wrong, and reports whether that was its first.
+func (f *fetch) mistakes(s *session) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	first := !s.mistaken
+	s.mistaken = true
+	return first
+}
+
+// oldPages returns what makes, for each leaf page of a request, the items that an older version has in its place; nil if
+// there is no other version, or the request is for more than leaf pages. Callers hold f.mu.
+func (f *fetch) oldPages(s *session, request protocol.PagesRequest) func(number int) []byte {
+	if !f.hasOthers || request.Level > 0 || s.mistaken {
+		return nil
+	}
+	pages, _ := f.content.outline.PagesFor(0, request.First, request.Last, protocol.PagesMax)
+	return func(number int) []byte {
+		if number >= len(pages) {
+			return nil
+		}
+		return f.oldPage(f.node.ctx, pages[number])
+	}
+}
+
+func (f *fetch) oldPage(ctx context.Context, p cafs.PageInfo) []byte {
+	s := &f.similar
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f.lookForVersions(ctx)
+	for _, v := range s.versions {
+		if v.open(ctx, s.node.store); v.file.Size() == 0 {
+			continue
+		}
+		if start, ok := f.startOfPage(ctx, v, p); ok {
+			return v.items(ctx, start, start+p.Bytes+similarShift)
+		}
+	}
+	return nil
+}
+
+// startOfPage returns where in a version the chunks of a leaf page that is not here may begin. Callers hold similar.mu.
+func (f *fetch) startOfPage(ctx context.Context, v *version, p cafs.PageInfo) (offset int64, ok bool) {
+	outline := f.content.outline
+	for item, tries := p.FirstItem-1, 0; item >= 0 && tries < pagesAway; tries++ {
+		row, err := outline.Leaf(ctx, f.node.store, item)
+		if err == nil {
+			var around surroundings
+			around.add(row)
+			end := len(around.chunks)
+			offset, ok := v.before(around, end)
+			return offset + p.FirstByte - around.offsets[end], ok
+		}
+		before, _ := outline.PagesFor(0, item, item, 1)
+		if len(before) == 0 {
+			break
+		}
+		item = before[0].FirstItem - 1
+	}
+	if row, err := outline.Leaf(ctx, f.node.store, p.FirstItem+p.Items); err == nil {
+		var around surroundings
+		around.add(row)
+		offset, ok := v.after(around, 0)
+		return max(0, offset-p.Bytes), ok
+	}
+	return p.FirstByte, v.related
+}
+
+// items returns the items of a list for the chunks of v from one place to another.
+func (v *version) items(ctx context.Context, from, to int64) (items []byte) {
+	for chunk, err := range v.file.ChunksFrom(ctx, max(0, from)) {
+		if err != nil || from >= to || len(items) > cafs.PageSizeMax {
+			break
+		}
+		items = binary.AppendVarint(append(items, chunk.Key[:]...), int64(chunk.Size))
+		from += int64(chunk.Size)
+	}
+	return items
+}
+
 // askPlainly takes back a chunk that came as a delta and is wrong, so that it is wished again as it is. The holder need not
 // be to blame, the first time.
 func (f *fetch) askPlainly(a arrival) bool {
 	if !a.message.Delta {
 		return false
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if a.from.mistaken {
+	if !f.mistakes(a.from) {
 		return false
 	}
-	a.from.mistaken = true
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	at := a.message.At
 	parts := maps.Clone(f.oldParts[at.Range])
 	delete(parts, at.Number)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -85,8 +86,8 @@ func TestFetchSendsWhatIsNewInChunks(t *testing.T) {
 }
 
 // deltaHolder answers wishes in range order; mistakes is how many chunks that it has sums for it sends as deltas that make
-// something else.
-func (h *held) deltaHolder(t *testing.T, mistakes int) (at peer.AddrInfo, plain chan bool) {
+// something else, or pages.
+func (h *held) deltaHolder(t *testing.T, mistakes int, pages bool) (at peer.AddrInfo, plain chan bool) {
 	plain = make(chan bool, 100)
 	return h.serveRaw(t, func(ctx context.Context, stream network.Stream) {
 		in := bufio.NewReader(stream)
@@ -98,9 +99,31 @@ func (h *held) deltaHolder(t *testing.T, mistakes int) (at peer.AddrInfo, plain 
 			}
 			switch kind {
 			case framePages:
-				if h.answerPages(ctx, stream, body) != nil {
+				if len(signed) > 0 && mistakes > 0 && pages {
+					mistakes--
+					var answer bytes.Buffer
+					if h.answerPages(ctx, &answer, body) != nil {
+						return
+					}
+					answers := bufio.NewReader(&answer)
+					_, first, err := readFrame(answers)
+					if err != nil {
+						return
+					}
+					first = append(first[:2], 128, 0, 3, 0, 0, 1) // behind id and number, of a byte each: the first block alone
+					rest, err := io.ReadAll(answers)
+					if err != nil {
+						return
+					}
+					if _, err := stream.Write(append(frame(framePage, first), rest...)); err != nil {
+						return
+					}
+				} else if h.answerPages(ctx, stream, body) != nil {
 					return
+				} else if mistakes == 0 && len(signed) == 0 {
+					plain <- true
 				}
+				signed = nil
 			case frameSigs:
 				_, n := binary.Uvarint(body)
 				number, _ := binary.Uvarint(body[n:])
@@ -118,7 +141,7 @@ func (h *held) deltaHolder(t *testing.T, mistakes int) (at peer.AddrInfo, plain 
 						return
 					}
 					encoding := 0
-					if slices.Contains(signed, chunk) && mistakes > 0 {
+					if slices.Contains(signed, chunk) && mistakes > 0 && !pages {
 						mistakes--
 						encoding = 2
 						data = slices.Concat([]byte{0, 3, 0, 0, 1}, make([]byte, len(data)-512)) // the first block, and zeros
@@ -135,22 +158,25 @@ func (h *held) deltaHolder(t *testing.T, mistakes int) (at peer.AddrInfo, plain 
 	}), plain
 }
 
-const frameSigs = 13
+const (
+	frameSigs = 13
+)
 
 // A delta that makes another chunk may be a chance: it is asked for again as it is. A second one is not.
 func TestDeltaThatIsNotTheChunk(t *testing.T) {
 	t.Parallel()
-	content := noise(2<<20, 8)
+	content := noise(12<<20, 8)
 	changed := edited(content, 300_000, 700_000, 1_200_000, 1_700_000)
 	for _, test := range []struct {
 		name     string
 		mistakes int
+		pages    bool
 		dropped  bool
-	}{{"once", 1, false}, {"again and again", 100, true}} {
+	}{{"once", 1, false, false}, {"again and again", 100, false, true}, {"a page", 1, true, false}} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			h := hold(t, changed)
-			first, plain := h.deltaHolder(t, test.mistakes)
+			first, plain := h.deltaHolder(t, test.mistakes, test.pages)
 			link := h.link(first)
 			honest := start(t, node.Config{DisableDHT: true})
 			receiver := start(t, node.Config{DisableDHT: true})

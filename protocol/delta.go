@@ -39,10 +39,10 @@ func (s signature) mac(block int) uint32 {
 	return binary.BigEndian.Uint32(s.sums[block*sumBytes+rollingBytes:])
 }
 
-// blockSize returns the size of the blocks for old bytes: an edit costs about a block of literals and 8 bytes of sums a
-// block, which for chunks of the usual size is least with the smallest blocks. Longer ones keep to SigsSumsMax.
-func blockSize(oldBytes int) int {
-	size := DeltaBlockMin
+// blockSize returns the size of the blocks for old bytes, at least as given: an edit costs about a block of literals and 8
+// bytes of sums a block, which for chunks of the usual size is least with DeltaBlockMin. Longer ones keep to SigsSumsMax.
+func blockSize(oldBytes, least int) int {
+	size := least
 	for size < DeltaBlockMax && blocksOf(oldBytes, size)*sumBytes > SigsSumsMax {
 		size *= 2
 	}
@@ -68,7 +68,11 @@ func (m *blockMAC) of(block []byte) uint32 {
 
 // sign returns the signature of old, 1 to OldChunkMax bytes.
 func sign(mac *blockMAC, old []byte) signature {
-	s := signature{blockBytes: blockSize(len(old)), oldBytes: len(old)}
+	return signBlocks(mac, old, blockSize(len(old), DeltaBlockMin))
+}
+
+func signBlocks(mac *blockMAC, old []byte, blockBytes int) signature {
+	s := signature{blockBytes: blockBytes, oldBytes: len(old)}
 	s.sums = make([]byte, 0, s.blocks()*sumBytes)
 	for rest := old; len(rest) > 0; {
 		block := rest[:min(len(rest), s.blockBytes)]
@@ -251,70 +255,94 @@ func appendDelta(dst []byte, mac *blockMAC, chunk []byte, s signature, zstd *com
 	return dst
 }
 
-// applyDelta appends the chunk of size bytes that delta makes of old, which was signed in blocks of blockBytes. It allocates
-// no more than the chunk. Compressed literals are refused if zstd is nil.
+// applyDelta appends the chunk of size bytes that delta makes of old, which was signed in blocks of blockBytes. Compressed
+// literals are refused if zstd is nil.
 func applyDelta(dst, delta, old []byte, blockBytes, size int, zstd *decompressor) ([]byte, error) {
-	f := fields{rest: delta}
 	most := byte(literalsRaw)
 	if zstd != nil {
 		most = literalsZstd
 	}
-	form := f.octet("literals", most)
-	runs := fields{rest: f.counted("runs", 1, len(delta))}
-	if f.err != nil {
-		return dst, f.err
-	}
-	copied, err := checkRuns(runs, len(old), blockBytes, size)
+	d, err := parseDelta(delta, most, len(old), blockBytes, size)
 	if err != nil {
 		return dst, err
 	}
-	literals := f.rest
-	if form == literalsZstd {
-		if copied == size {
+	if d.form == literalsZstd {
+		if d.copied == size {
 			return dst, errors.New("literals: none are left to be compressed")
 		}
-		if literals, err = zstd.decompress(nil, literals, size-copied); err != nil {
+		if d.literals, err = zstd.decompress(nil, d.literals, size-d.copied); err != nil {
 			return dst, fmt.Errorf("literals: %w", err)
 		}
 	}
-	if copied+len(literals) != size {
-		return dst, fmt.Errorf("it makes %d bytes instead of %d", copied+len(literals), size)
+	if made := d.copied + len(d.literals); made != size {
+		return dst, fmt.Errorf("it makes %d bytes instead of %d", made, size)
 	}
-	for runs.more() {
-		before, first, count := runs.run(len(old), blockBytes, size)
-		dst = append(dst, literals[:before]...)
-		literals = literals[before:]
-		dst = append(dst, old[first*blockBytes:min(len(old), (first+count)*blockBytes)]...)
-	}
-	return append(dst, literals...), nil
+	return d.append(dst, old, blockBytes), nil
 }
 
-// run takes one run: the literals before it, its first block, and how many blocks it has.
-func (f *fields) run(oldBytes, blockBytes, size int) (before, first, count int) {
-	blocks := blocksOf(oldBytes, blockBytes)
-	before = int(f.number("literals before a run", 0, int64(size)))
-	first = int(f.number("first block", 0, int64(blocks-1)))
-	count = int(f.number("blocks", 1, int64(blocks-first)))
-	return before, first, count
+// applyPageDelta returns the page that delta makes of old. How long it should be only the caller of a session knows.
+func applyPageDelta(delta, old []byte, blockBytes int) ([]byte, error) {
+	d, err := parseDelta(delta, literalsRaw, len(old), blockBytes, PageMax)
+	if err != nil {
+		return nil, err
+	}
+	if made := d.copied + len(d.literals); made > PageMax {
+		return nil, fmt.Errorf("it makes %d bytes, more than %d", made, PageMax)
+	}
+	return d.append(nil, old, blockBytes), nil
 }
 
-// checkRuns holds the runs against what there is to copy and to be made. It returns how many bytes they copy.
-func checkRuns(runs fields, oldBytes, blockBytes, size int) (copied int, err error) {
-	made := 0
+// parsedDelta is a delta whose runs are within the old bytes.
+type parsedDelta struct {
+	form     byte
+	runs     []deltaRun
+	literals []byte
+	copied   int // bytes that the runs copy
+}
+
+type deltaRun struct{ before, first, count int }
+
+// parseDelta takes a delta apart whose runs make at most size bytes.
+func parseDelta(delta []byte, formMax byte, oldBytes, blockBytes, size int) (parsedDelta, error) {
+	f := fields{rest: delta}
+	d := parsedDelta{form: f.octet("literals", formMax)}
+	runs := fields{rest: f.counted("runs", 1, len(delta))}
+	if f.err != nil {
+		return d, f.err
+	}
+	d.literals = f.rest
+	blocks, made := blocksOf(oldBytes, blockBytes), 0
 	for last := -1; runs.more(); {
-		before, first, count := runs.run(oldBytes, blockBytes, size)
+		r := deltaRun{before: int(runs.number("literals before a run", 0, int64(size)))}
+		r.first = int(runs.number("first block", 0, int64(blocks-1)))
+		r.count = int(runs.number("blocks", 1, int64(blocks-r.first)))
 		if runs.err != nil {
 			break
 		}
-		if before == 0 && first == last {
-			return 0, errors.New("two runs that are one")
+		if r.before == 0 && r.first == last {
+			return d, errors.New("two runs that are one")
 		}
-		last = first + count
-		bytes := min(oldBytes, last*blockBytes) - first*blockBytes
-		copied += bytes
-		if made += before + bytes; made > size {
-			return 0, fmt.Errorf("the runs make more than %d bytes", size)
+		last = r.first + r.count
+		bytes := min(oldBytes, last*blockBytes) - r.first*blockBytes
+		d.copied += bytes
+		if made += r.before + bytes; made > size {
+			return d, fmt.Errorf("the runs make more than %d bytes", size)
 		}
+		if d.form == literalsRaw && made-d.copied > len(d.literals) {
+			return d, errors.New("literals are missing")
+		}
+		d.runs = append(d.runs, r)
 	}
-	return copied, runs.end()
+	return d, runs.end()
+}
+
+// append makes what the delta says. All its literals are there, and not compressed any more.
+func (d parsedDelta) append(dst, old []byte, blockBytes int) []byte {
+	literals := d.literals
+	for _, r := range d.runs {
+		dst = append(dst, literals[:r.before]...)
+		literals = literals[r.before:]
+		dst = append(dst, old[r.first*blockBytes:min(len(old), (r.first+r.count)*blockBytes)]...)
+	}
+	return append(dst, literals...)
 }

@@ -242,6 +242,9 @@ func FuzzApplyDelta(f *testing.F) {
 		if len(old) == 0 || len(old) > OldChunkMax || size == 0 {
 			return
 		}
+		if page, err := applyPageDelta(delta, old, PageBlockMin); err == nil && len(page) > PageMax {
+			t.Errorf("a page of %d bytes", len(page))
+		}
 		made, err := applyDelta(nil, delta, old, DeltaBlockMin, int(size), unpacks(zstd))
 		if err == nil && len(made) != int(size) {
 			t.Errorf("%d bytes instead of %d", len(made), size)

@@ -89,9 +89,9 @@ type Holder struct {
 	// mu guards what follows. It is not held while content is read or the stream is written to.
 	mu      sync.Mutex
 	queue   wishQueue
-	pages   []pagesBody // requests in order of arrival; the first is being answered
-	control []byte      // encoded frames: answers to CANCEL, and PEERS
-	answers int         // how many answers are in control
+	pages   []queuedPages // requests in order of arrival; the first is being answered
+	control []byte        // encoded frames: answers to CANCEL, and PEERS
+	answers int           // how many answers are in control
 	haves   haveQueue
 	told    budget // members told to the receiver
 
@@ -304,6 +304,12 @@ func (h *Holder) signal() {
 	case h.wake <- struct{}{}:
 	default:
 	}
+}
+
+// queuedPages is a request for pages that is not over.
+type queuedPages struct {
+	pagesBody
+	sigs map[int]signature // for some of the pages, by their number in the answer; it is not changed
 }
 
 // haveQueue holds the have items that wait for the stream.

@@ -57,8 +57,8 @@ func (h *Holder) newID(t frameType, id uint64) error {
 	if id <= h.lastID {
 		return violation(t, RuleOrder, "id %d after %d", id, h.lastID)
 	}
-	if h.sigs.id != 0 && (t != frameWish || id != h.sigs.id) {
-		return violation(t, RuleOrder, "id %d after SIGS for wish %d", id, h.sigs.id)
+	if h.sigs.id != 0 && id != h.sigs.id {
+		return violation(t, RuleOrder, "id %d after SIGS for %d", id, h.sigs.id)
 	}
 	h.lastID = id
 	return nil
@@ -95,19 +95,22 @@ func (h *Holder) wished(ctx context.Context, body []byte) error {
 	return nil
 }
 
-// sigsTold are the signatures that came for the wish to come.
+// sigsTold are the signatures that came for the wish or the request to come.
 type sigsTold struct {
 	id   uint64 // 0: none came
-	last int    // the chunk of the last one
+	last int    // the number of the last one
 	sigs map[int]signature
 	sums int // bytes
 }
 
-// take returns the signatures for a wish, which must name all of their chunks.
+// take returns the signatures for a wish, which must name all of their chunks, in blocks that are large enough for it.
 func (s *sigsTold) take(wished Bits) (map[int]signature, error) {
 	told := *s
 	*s = sigsTold{}
-	for number := range told.sigs {
+	for number, s := range told.sigs {
+		if s.blockBytes < DeltaBlockMin {
+			return nil, violation(frameWish, RuleSize, "wish %d: SIGS in blocks of %d bytes", told.id, s.blockBytes)
+		}
 		if number >= 8*len(wished) || !wished.Get(number) {
 			return nil, violation(frameWish, RuleNotAsked, "wish %d has no chunk %d, which SIGS came for", told.id, number)
 		}
@@ -125,7 +128,7 @@ func (h *Holder) signed(body []byte) error {
 	}
 	s := &h.sigs
 	if m.id <= h.lastID || s.id != 0 && (m.id != s.id || m.number <= s.last) {
-		return violation(frameSigs, RuleOrder, "chunk %d of wish %d after chunk %d of wish %d", m.number, m.id, s.last, max(s.id, h.lastID))
+		return violation(frameSigs, RuleOrder, "number %d of %d after number %d of %d", m.number, m.id, s.last, max(s.id, h.lastID))
 	}
 	h.mu.Lock()
 	waiting := h.queue.sums
@@ -149,12 +152,15 @@ func (h *Holder) pagesRequested(body []byte) error {
 	if err := h.newID(framePages, m.id); err != nil {
 		return err
 	}
+	told := h.sigs
+	h.sigs = sigsTold{}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if len(h.pages) >= PagesOutstandingMax {
 		return violation(framePages, RuleLimit, "request %d: %d wait", m.id, len(h.pages))
 	}
-	h.pages = append(h.pages, m)
+	h.pages = append(h.pages, queuedPages{m, told.sigs})
+	h.queue.sums += told.sums
 	h.signal()
 	return nil
 }
@@ -196,6 +202,9 @@ func (h *Holder) cancelled(body []byte) error {
 func (h *Holder) endPages(id uint64) bool {
 	for i, request := range h.pages {
 		if request.id == id {
+			for _, s := range request.sigs {
+				h.queue.sums -= len(s.sums)
+			}
 			h.pages = append(h.pages[:i], h.pages[i+1:]...)
 			return true
 		}

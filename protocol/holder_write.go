@@ -219,7 +219,7 @@ func (h *Holder) pathRate() float64 {
 }
 
 // answerPages answers a request as far as its pages are here and it is not cancelled. Small frames go between the pages.
-func (h *Holder) answerPages(ctx context.Context, request pagesBody) error {
+func (h *Holder) answerPages(ctx context.Context, request queuedPages) error {
 	number := 0
 	for page, err := range h.content.Pages(ctx, request.PagesRequest) {
 		if errors.Is(err, cafs.ErrNotFound) {
@@ -228,6 +228,11 @@ func (h *Holder) answerPages(ctx context.Context, request pagesBody) error {
 		}
 		if err != nil {
 			return fmt.Errorf("read page %d of request %d: %w", number, request.id, err)
+		}
+		if s, ok := request.sigs[number]; ok {
+			if delta := appendDelta([]byte{pageIsDelta}, h.packer.mac, page, s, nil); len(delta) > 1 && len(delta) < len(page) {
+				page = delta
+			}
 		}
 		if err := h.gatherPage(pageBody{request.id, number, page}); err != nil {
 			return err

@@ -50,6 +50,10 @@ const (
 	// save literals.
 	DeltaBlockMin = 512
 	DeltaBlockMax = 4096
+	// PageBlockMin is the same for pages, which are short, and of which an edit changes an item or two.
+	PageBlockMin = 64
+	// pageBlockBytes is what this side takes: of a page of 3.3 KB an edit costs some 200 bytes of sums and as many of literals.
+	pageBlockBytes = 128
 	// SigsSumsMax bounds the sums for one chunk: those of 128 KiB in the smallest blocks, or of 1 MiB in the largest.
 	SigsSumsMax = 2 << 10
 	// OldChunkMax is the most bytes that a receiver signs for one chunk: twice the largest chunk, because what stands between

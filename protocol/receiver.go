@@ -71,6 +71,8 @@ type PageMessage struct {
 	Request uint64
 	Number  int
 	Data    []byte
+	// Delta tells that Data was made of old bytes of this side; see ChunkMessage.
+	Delta bool
 }
 
 // DoneMessage tells what of a wish or request is not coming.
@@ -296,6 +298,12 @@ func (r *Receiver) WishSimilar(
 //
 // It fails with ErrLimit beyond PagesOutstandingMax requests outstanding, or while the holder does not read.
 func (r *Receiver) RequestPages(request PagesRequest) (id uint64, err error) {
+	return r.RequestSimilarPages(request, 0, nil)
+}
+
+// RequestSimilarPages is RequestPages for an answer of which something similar to the first pages is here: old returns it for a
+// page by its number, or nothing. It is called as for WishSimilar.
+func (r *Receiver) RequestSimilarPages(request PagesRequest, pages int, old func(number int) []byte) (id uint64, err error) {
 	if err := request.check(); err != nil {
 		return 0, fmt.Errorf("request pages: %w", err)
 	}
@@ -305,7 +313,11 @@ func (r *Receiver) RequestPages(request PagesRequest) (id uint64, err error) {
 		return 0, fmt.Errorf("request pages: %w", err)
 	}
 	m := pagesBody{r.account.last + 1, request}
-	if err := r.out.add(appendFrame(nil, framePages, m.append(nil))); err != nil {
+	var sigs func() []byte
+	if old != nil && r.signs() {
+		sigs = func() []byte { return r.signPages(m.id, pages, old) }
+	}
+	if err := r.out.addAfter(sigs, appendFrame(nil, framePages, m.append(nil))); err != nil {
 		return 0, fmt.Errorf("request pages: %w", err)
 	}
 	r.account.addPages()
@@ -475,11 +487,19 @@ func (r *Receiver) page(body []byte) (Message, error) {
 		return nil, violation(framePage, RuleMalformed, "%w", err)
 	}
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	if err := r.account.page(m); err != nil {
+	old, err := r.account.page(m, r.on)
+	r.mu.Unlock()
+	if err != nil {
 		return nil, err
 	}
-	return PageMessage{Request: m.id, Number: m.number, Data: m.data}, nil
+	if !m.isDelta() {
+		return PageMessage{Request: m.id, Number: m.number, Data: m.data}, nil
+	}
+	page, err := applyPageDelta(m.data[1:], old.bytes, old.blockBytes)
+	if err != nil {
+		return nil, violation(framePage, RuleMalformed, "delta: %w", err)
+	}
+	return PageMessage{Request: m.id, Number: m.number, Data: page, Delta: true}, nil
 }
 
 func (r *Receiver) done(body []byte) (Message, error) {

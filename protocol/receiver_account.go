@@ -28,10 +28,13 @@ type openWish struct {
 	leftCount   int
 	cancelled   Bits // what CANCELs named; nil before the first
 	cancels     int
-	old         map[int]oldChunk // by the chunk's number; nil before the first
+	old         signed // by the chunk's number
 }
 
-// oldChunk is what a chunk was signed for with.
+// signed is what was signed for chunks or pages that are outstanding, by their numbers. It is nil before the first.
+type signed map[int]oldChunk
+
+// oldChunk is what a chunk or page was signed for with.
 type oldChunk struct {
 	bytes      []byte
 	blockBytes int
@@ -45,6 +48,7 @@ type openPages struct {
 	next      int  // the number of the next page
 	ended     bool // no page may come any more
 	cancelled bool // its DONE has not come
+	old       signed
 }
 
 func (p *openPages) over() bool { return p.ended && !p.cancelled }
@@ -195,32 +199,49 @@ func (a *account) settle(w *openWish, number int) {
 	w.left.Clear(number)
 	w.leftCount--
 	a.bytes -= int64(w.chunks[number].Size)
-	a.sums -= w.old[number].sums
-	a.room.give(len(w.old[number].bytes))
-	delete(w.old, number)
+	a.forgetOld(w.old, number)
 }
 
-// sign enters what a chunk of an open wish is signed for with, and reports whether there was room for it.
+// sign enters what a chunk of an open wish, or a page of an open request, is signed for with, and reports whether there was
+// room for it.
 func (a *account) sign(id uint64, number int, old oldChunk) bool {
-	w := a.wishes[id]
-	if w == nil || !w.left.Get(number) || a.sums+old.sums > SigsBytesMax || !a.room.take(len(old.bytes)) {
+	var all *signed
+	if w := a.wishes[id]; w != nil && w.left.Get(number) {
+		all = &w.old
+	}
+	if p := a.pages[id]; p != nil && !p.ended {
+		all = &p.old
+	}
+	if all == nil || a.sums+old.sums > SigsBytesMax || !a.room.take(len(old.bytes)) {
 		return false
 	}
-	if w.old == nil {
-		w.old = make(map[int]oldChunk)
+	if *all == nil {
+		*all = make(signed)
 	}
-	w.old[number] = old
+	(*all)[number] = old
 	a.sums += old.sums
 	return true
+}
+
+func (a *account) forgetOld(from signed, number int) {
+	a.sums -= from[number].sums
+	a.room.give(len(from[number].bytes))
+	delete(from, number)
 }
 
 // dropOld forgets all old bytes: the session is over.
 func (a *account) dropOld() {
 	for _, w := range a.wishes {
-		for _, old := range w.old {
-			a.room.give(len(old.bytes))
-		}
-		w.old = nil
+		a.forgetAllOld(w.old)
+	}
+	for _, p := range a.pages {
+		a.forgetAllOld(p.old)
+	}
+}
+
+func (a *account) forgetAllOld(from signed) {
+	for number := range from {
+		a.forgetOld(from, number)
 	}
 }
 
@@ -230,20 +251,29 @@ func (a *account) forgetWish(id uint64, w *openWish) {
 	}
 }
 
-// page enters a page that came.
-func (a *account) page(m pageBody) error {
+// page enters a page that came, and returns what it was signed for with, if it is a delta.
+func (a *account) page(m pageBody, on features) (old oldChunk, err error) {
 	p := a.pages[m.id]
 	if p == nil || p.ended {
-		return violation(framePage, RuleNotAsked, "page %d of request %d, which is not open", m.number, m.id)
+		return old, violation(framePage, RuleNotAsked, "page %d of request %d, which is not open", m.number, m.id)
 	}
 	if m.number != p.next {
-		return violation(framePage, RuleOrder, "page %d of request %d instead of %d", m.number, m.id, p.next)
+		return old, violation(framePage, RuleOrder, "page %d of request %d instead of %d", m.number, m.id, p.next)
 	}
+	old, ok := p.old[m.number]
+	switch {
+	case !m.isDelta():
+	case !on.has(featureDelta):
+		return old, violation(framePage, RuleUnexpected, "a delta belongs to a feature that is off")
+	case !ok:
+		return old, violation(framePage, RuleNotAsked, "a delta to nothing for page %d of request %d", m.number, m.id)
+	}
+	a.forgetOld(p.old, m.number)
 	p.next++
 	if p.next == PagesMax {
 		a.endPages(m.id)
 	}
-	return nil
+	return old, nil
 }
 
 // endPages makes further pages of a request violations.
@@ -253,6 +283,7 @@ func (a *account) endPages(id uint64) {
 		return
 	}
 	p.ended = true
+	a.forgetAllOld(p.old)
 	if p.over() {
 		delete(a.pages, id)
 	}

@@ -82,6 +82,7 @@ func TestHostileHolder(t *testing.T) {
 		{"page of a wish", "\x06\x06\x01\x00page", framePage, RuleNotAsked},
 		{"page twice", page0 + page0, framePage, RuleOrder},
 		{"page left out", page1, framePage, RuleOrder},
+		{"page as a delta to nothing", "\x06\x06\x02\x00\x80\x00\x00\x00", framePage, RuleNotAsked},
 		{"page after the end", ended + page0, framePage, RuleNotAsked},
 		{"page 256", "\x06\x07\x02\x80\x02page", framePage, RuleMalformed},
 		{"DONE of nothing", "\x08\x04\x09\x00\x01\x80", frameDone, RuleNotAsked},
@@ -331,7 +332,8 @@ func TestHostileReceiver(t *testing.T) {
 		{"SIGS of two wishes", sigs1 + "\x0d\x0d\x02\x00\x80\x04\x0712345678", frameSigs, RuleOrder},
 		{"SIGS twice", sigs1 + sigs1, frameSigs, RuleOrder},
 		{"SIGS and another wish", sigs1 + "\x04\x04\x02\x00\x01\xe0", frameWish, RuleOrder},
-		{"SIGS and a request of pages", sigs1 + "\x05\x05\x01\x00\x00\x00\x00", framePages, RuleOrder},
+		{"SIGS and another request of pages", sigs1 + "\x05\x05\x02\x00\x00\x00\x00", framePages, RuleOrder},
+		{"SIGS in blocks for pages", "\x0d\x0c\x01\x00\x40\x0712345678" + wish1, frameWish, RuleSize},
 		{"SIGS of what is not wished", sigs1 + "\x04\x04\x01\x00\x01\x60", frameWish, RuleNotAsked},
 		{"OPEN again", string(openedWith(tinyContent(), nil, nil)), frameOpen, RuleUnexpected},
 		{"CHUNK", "\x07\x06\x01\x00\x00abc", frameChunk, RuleUnexpected},
@@ -420,7 +422,7 @@ func TestHostileQueues(t *testing.T) {
 				}
 				return string([]byte{5, 5, byte(i), 0, 0, 0, 0})
 			},
-			1 + PagesOutstandingMax + 2, framePages, RuleLimit,
+			1 + PagesOutstandingMax + 64, framePages, RuleLimit, // some are answered while it gathers chunks
 		},
 		{
 			"cancels", big(), func(i int) string {

@@ -43,23 +43,36 @@ func worthSigning(bits Bits, chunks []cafs.ChunkInfo) Bits {
 // signWish returns the SIGS of a wish that is about to go out. It is called by the goroutine that writes.
 func (r *Receiver) signWish(id uint64, bits Bits, old func(number int) []byte) (frames []byte) {
 	for number := range bits.Ones() {
-		if r.shared.full() {
-			break
-		}
-		bytes := old(number)
-		if len(bytes) == 0 {
-			continue
-		}
-		bytes = bytes[:min(len(bytes), OldChunkMax)]
-		m := sigsBody{id, number, sign(r.mac, bytes)}
-		r.mu.Lock()
-		signed := r.account.sign(id, number, oldChunk{bytes, m.blockBytes, len(m.sums)})
-		r.mu.Unlock()
-		if signed {
-			frames = appendFrame(frames, frameSigs, m.append(nil))
-		}
+		frames = r.sign(frames, id, number, DeltaBlockMin, old)
 	}
 	return frames
+}
+
+// signPages does for a request of pages what signWish does for a wish.
+func (r *Receiver) signPages(id uint64, pages int, old func(number int) []byte) (frames []byte) {
+	for number := range min(pages, PagesMax) {
+		frames = r.sign(frames, id, number, pageBlockBytes, old)
+	}
+	return frames
+}
+
+// sign appends a SIGS in blocks of at least the given size, if there is something to sign and room for it.
+func (r *Receiver) sign(frames []byte, id uint64, number, least int, old func(number int) []byte) []byte {
+	if r.shared.full() {
+		return frames
+	}
+	bytes := old(number)
+	if len(bytes) == 0 {
+		return frames
+	}
+	bytes = bytes[:min(len(bytes), OldChunkMax)]
+	m := sigsBody{id, number, signBlocks(r.mac, bytes, blockSize(len(bytes), least))}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.account.sign(id, number, oldChunk{bytes, m.blockBytes, len(m.sums)}) {
+		return frames
+	}
+	return appendFrame(frames, frameSigs, m.append(nil))
 }
 
 // signs reports whether a wish is worth signing: what was signed before came as deltas. Callers hold r.mu.

@@ -217,6 +217,71 @@ func TestUselessSignaturesEnd(t *testing.T) {
 	}
 }
 
+// Of pages like those that the receiver has only what is new in them comes, and what they are signed with is given back.
+func TestPageDeltas(t *testing.T) {
+	rng := rand.New(rand.NewPCG(7, 8))
+	for _, test := range []struct {
+		name             string
+		receiver, holder features // that are lacking
+		most             int64
+	}{{"both have deltas", 0, 0, 1000}, {"the receiver has not", featureDelta, 0, 13_500}, {"the holder has not", 0, featureDelta, 13_500}} {
+		t.Run(test.name, func(t *testing.T) {
+			c := newFakeContent(1, 1, 1)
+			old := make([][]byte, 4)
+			for i := range old {
+				old[i] = randomBytes(rng, 3300)
+				old[i][0] = 0
+				c.pages[i] = concat(old[i][:1000], randomBytes(rng, 35), old[i][1000:])
+			}
+			room := new(Receivers)
+			s := sessionWithout(t, c, test.receiver, test.holder, room)
+			before, _ := s.Traffic()
+			id, err := s.RequestSimilarPages(PagesRequest{Last: 4}, 5, func(number int) []byte {
+				if number == 4 { // there is none
+					return randomBytes(rng, 3300)
+				}
+				return old[number]
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := range 4 {
+				m := next[PageMessage](t, s.Receiver)
+				if m.Request != id || m.Number != i || !bytes.Equal(m.Data, c.pages[i]) || m.Delta != (test.most == 1000) {
+					t.Fatalf("page %d of request %d is page %d of %d, %d bytes, delta: %v", i, id, m.Number, m.Request, len(m.Data), m.Delta)
+				}
+			}
+			if after, _ := s.Traffic(); after-before > test.most || after-before < test.most/4 {
+				t.Errorf("%d bytes came for 4 pages, at most %d were expected", after-before, test.most)
+			}
+			s.EndPages(id)
+			if held := room.held.Load(); held != 0 || s.account.sums != 0 {
+				t.Errorf("%d old bytes are held when the answer is over, and %d bytes of sums accounted for", held, s.account.sums)
+			}
+		})
+	}
+}
+
+// A delta must not make more than a page may have.
+func TestHostilePageDelta(t *testing.T) {
+	old := make([]byte, 40_000)
+	most := []byte{0, 6, 0, 0, 8, 0, 0, 8} // twice the first 8 blocks
+	if page, err := applyPageDelta(most, old, DeltaBlockMax); err != nil || len(page) != PageMax {
+		t.Errorf("%d bytes: %v", len(page), err)
+	}
+	for name, delta := range map[string][]byte{
+		"a literal more":     append(most, 'x'),
+		"a block more":       {0, 6, 0, 0, 8, 0, 0, 9},
+		"compressed":         {1, 3, 0, 0, 1, 'x'},
+		"literals before it": {0, 3, 9, 0, 1, 'x'},
+		"nothing":            {},
+	} {
+		if page, err := applyPageDelta(delta, old, DeltaBlockMax); err == nil {
+			t.Errorf("%s: it made %d bytes", name, len(page))
+		}
+	}
+}
+
 // A holder stands so many sums and no more.
 func TestHostileSums(t *testing.T) {
 	c := newFakeContent(1, 0, 1)
