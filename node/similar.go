@@ -17,6 +17,8 @@ const (
 	// similarOthers is how many of the newest roots are looked at beside the one that the output takes the place of, or that
 	// has its name: content may be fetched by its root alone, and to another place.
 	similarOthers = 3
+	// similarTimes is how many times larger an older version may be.
+	similarTimes = 8
 	// anchorsMax bounds the chunks of a version whose places are kept: those of 4.8 GB, in some 3 MB. Of larger versions only
 	// each second, fourth, … chunk is, by its key.
 	anchorsMax = 1 << 17
@@ -74,7 +76,7 @@ func (o oldPart) read() []byte {
 }
 
 // versionsOf chooses among the roots of the catalog: one at the place of the output, one with the name, and the newest.
-func (s *similar) versionsOf(ctx context.Context, root cafs.Key, place, name string) {
+func (s *similar) versionsOf(ctx context.Context, root cafs.Key, bytes int64, place, name string) {
 	s.looked = true
 	var all []cafs.RootInfo
 	for info, err := range s.node.store.Roots(ctx) {
@@ -99,8 +101,16 @@ func (s *similar) versionsOf(ctx context.Context, root cafs.Key, place, name str
 	add(true, 1, func(info cafs.RootInfo) bool {
 		return place != "" && (info.Root == volume.Root || info.Place == place)
 	})
-	add(true, 1, func(info cafs.RootInfo) bool { return name != "" && info.Name == name })
-	add(false, similarOthers, func(cafs.RootInfo) bool { return true })
+	add(true, 1, func(info cafs.RootInfo) bool { return name != "" && info.Name == name && mayBeSigned(info, bytes) })
+	add(false, similarOthers, func(info cafs.RootInfo) bool { return mayBeSigned(info, bytes) })
+}
+
+// mayBeSigned reports whether holders of content of the given size may learn sums of the blocks of a root, though the user has
+// not said that the one takes the place of the other. Whoever can guess a block can tell from its sums that he is right: so
+// not of private roots. And an older version is not far larger, for to look through its list takes time.
+func mayBeSigned(info cafs.RootInfo, bytes int64) bool {
+	record, err := cafs.ParseRecord(info.Record)
+	return err == nil && record.Salt == nil && record.Data.Bytes <= similarTimes*bytes+similarTimes<<20
 }
 
 // hasOther reports whether the catalog has another root.
@@ -274,7 +284,7 @@ func (f *fetch) findSimilar(ctx context.Context, number int64, row cafs.RangeChu
 // lookForVersions chooses the versions, once. Callers hold similar.mu.
 func (f *fetch) lookForVersions(ctx context.Context) {
 	if !f.similar.looked {
-		f.similar.versionsOf(ctx, f.link.Root, cmp.Or(f.outPath, f.standing), f.name())
+		f.similar.versionsOf(ctx, f.link.Root, f.content.outline.Bytes(), cmp.Or(f.outPath, f.standing), f.name())
 	}
 }
 

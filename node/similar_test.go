@@ -44,15 +44,18 @@ func TestFetchSendsWhatIsNewInChunks(t *testing.T) {
 		old, new []byte
 		related  bool // the old version is where the new one is to be
 		most     int64
+		private  bool // the old version
 	}{
-		{"in the place of the old version", content, edited(content, offsets...), true, 30_000},
-		{"elsewhere, by its root alone", content, edited(content, offsets...), false, 80_000},
-		{"a file of one chunk", content[:30_000], edited(content[:30_000], 10_000), true, 6000},
-		{"the start and the end of a file", content[:3<<20], edited(content[:3<<20], 0, 3<<20-2000), true, 10_000},
-		{"a file that got longer", content[:3<<20], slices.Concat(content[:3<<20], noise(20_000, 3)), true, 40_000},
-		{"a file that got shorter", content[:3<<20], content[:3<<20-10_000], true, 10_000},
-		{"equal chunks between the edits", slices.Repeat(content[:1<<20], 6), edited(slices.Repeat(content[:1<<20], 6), 2<<20+500_000), true, 60_000},
-		{"another file", content[:3<<20], noise(3<<20, 99), true, 4 << 20},
+		{"in the place of the old version", content, edited(content, offsets...), true, 30_000, false},
+		{"elsewhere, by its root alone", content, edited(content, offsets...), false, 80_000, false},
+		{"in the place of a private root", content, edited(content, offsets...), true, 30_000, true},
+		{"elsewhere, a private root", content, edited(content, offsets...), false, 1 << 20, true},
+		{"a file of one chunk", content[:30_000], edited(content[:30_000], 10_000), true, 6000, false},
+		{"the start and the end of a file", content[:3<<20], edited(content[:3<<20], 0, 3<<20-2000), true, 10_000, false},
+		{"a file that got longer", content[:3<<20], slices.Concat(content[:3<<20], noise(20_000, 3)), true, 40_000, false},
+		{"a file that got shorter", content[:3<<20], content[:3<<20-10_000], true, 10_000, false},
+		{"equal chunks between the edits", slices.Repeat(content[:1<<20], 6), edited(slices.Repeat(content[:1<<20], 6), 2<<20+500_000), true, 60_000, false},
+		{"another file", content[:3<<20], noise(3<<20, 99), true, 4 << 20, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -67,7 +70,7 @@ func TestFetchSendsWhatIsNewInChunks(t *testing.T) {
 			if err := os.WriteFile(old, test.old, 0o644); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := receiver.Add(t.Context(), old, node.AddOptions{}); err != nil {
+			if _, err := receiver.Add(t.Context(), old, node.AddOptions{Private: test.private}); err != nil {
 				t.Fatal(err)
 			}
 			result, err := receiver.Fetch(t.Context(), link, node.FetchOptions{Output: output, Force: test.related})
@@ -77,6 +80,9 @@ func TestFetchSendsWhatIsNewInChunks(t *testing.T) {
 			assertFile(t, output, test.new)
 			if sent := result.Fetched - result.Saved; sent > test.most {
 				t.Errorf("%d bytes of chunks were sent, at most %d were expected; %d were fetched", sent, test.most, result.Fetched)
+			}
+			if secret := test.private && !test.related; secret && result.WireOut > 2000 {
+				t.Errorf("%d bytes were sent to the holder of something that it may not know of", result.WireOut)
 			}
 			if out := result.WireOut; out > 70_000 { // two percent of the largest that has nothing in common
 				t.Errorf("%d bytes were sent to the holder", out)

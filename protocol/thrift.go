@@ -27,7 +27,7 @@ type thrift struct {
 const (
 	// zstdTrial and deltaTrial are what a session may lose. A delta saves nearly all of a chunk, and only a receiver that
 	// has something similar asks for it.
-	zstdTrial  = 20 * time.Millisecond
+	zstdTrial  = 10 * time.Millisecond
 	deltaTrial = 100 * time.Millisecond
 	trialMin   = 4
 	// thriftWorth is what must be left of a chunk at most.
