@@ -28,7 +28,7 @@ const (
 	// zstdTrial and deltaTrial are what a session may lose. A delta saves nearly all of a chunk, and only a receiver that
 	// has something similar asks for it.
 	zstdTrial  = 10 * time.Millisecond
-	deltaTrial = 100 * time.Millisecond
+	deltaTrial = 30 * time.Millisecond
 	trialMin   = 4
 	// thriftWorth is what must be left of a chunk at most.
 	thriftWorth = 0.95
