@@ -156,7 +156,7 @@ func (h *Holder) pagesRequested(body []byte) error {
 	h.sigs = sigsTold{}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if len(h.pages) >= PagesOutstandingMax {
+	if len(h.pages) >= h.on.pagesMax() {
 		return violation(framePages, RuleLimit, "request %d: %d wait", m.id, len(h.pages))
 	}
 	h.pages = append(h.pages, queuedPages{m, told.sigs})

@@ -376,9 +376,14 @@ func TestPagesCancel(t *testing.T) {
 }
 
 func TestPagesLimit(t *testing.T) {
+	t.Run("with deltas", func(t *testing.T) { testPagesLimit(t, 0, PagesOutstandingMax) })
+	t.Run("without", func(t *testing.T) { testPagesLimit(t, featureDelta, PagesOutstandingPlain) })
+}
+
+func testPagesLimit(t *testing.T, holderLacks features, most int) {
 	c := newFakeContent(1, 0, 1)
-	s := pipeSession(t, c)
-	for range PagesOutstandingMax {
+	s := sessionWithout(t, c, 0, holderLacks, nil)
+	for range most {
 		if _, err := s.RequestPages(PagesRequest{}); err != nil {
 			t.Fatal(err)
 		}

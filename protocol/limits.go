@@ -81,9 +81,11 @@ const (
 	ReceiverWishedBytesMax = 64 << 20
 	// PagesMax is the largest number of pages in the answer to one PAGES: about 850 KB, and 16 MiB at the very most.
 	PagesMax = 256
-	// PagesOutstandingMax is the largest number of PAGES of a session that are not over: of a new version of a list single
-	// pages are asked for, here and there, and with few at a time that takes many round trips.
-	PagesOutstandingMax = 32
+	// PagesOutstandingMax is the largest number of PAGES of a session that are not over, while deltas are on: of a new version
+	// of a list single pages are asked for, here and there, and with few at a time that takes many round trips.
+	// PagesOutstandingPlain is the same for peers without deltas, which are as old as that.
+	PagesOutstandingMax   = 32
+	PagesOutstandingPlain = 4
 	// CancelsMax is the largest number of CANCELs of a session whose DONE has not come: one for each wish.
 	CancelsMax = WishesMax
 	// ControlQueueMax bounds the bytes of small frames that wait for the stream: a full set of wishes with a CANCEL each

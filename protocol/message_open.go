@@ -19,6 +19,14 @@ const (
 
 func (f features) has(feature features) bool { return f&feature != 0 }
 
+// pagesMax returns how many PAGES of a session may be outstanding.
+func (f features) pagesMax() int {
+	if f.has(featureDelta) {
+		return PagesOutstandingMax
+	}
+	return PagesOutstandingPlain
+}
+
 // encode returns the bytes of f without trailing zeros.
 func (f features) encode() []byte {
 	var encoded []byte

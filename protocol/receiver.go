@@ -296,7 +296,7 @@ func (r *Receiver) WishSimilar(
 // and at most PagesMax of them; a holder that lacks one ends with a DoneMessage. Only the caller, who reads the refs,
 // knows which page is the last: it then calls EndPages.
 //
-// It fails with ErrLimit beyond PagesOutstandingMax requests outstanding, or while the holder does not read.
+// It fails with ErrLimit beyond PagesOutstandingMax requests outstanding, PagesOutstandingPlain without deltas, or while the holder does not read.
 func (r *Receiver) RequestPages(request PagesRequest) (id uint64, err error) {
 	return r.RequestSimilarPages(request, 0, nil)
 }
@@ -309,7 +309,7 @@ func (r *Receiver) RequestSimilarPages(request PagesRequest, pages int, old func
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if err := r.account.checkPages(); err != nil {
+	if err := r.account.checkPages(r.on); err != nil {
 		return 0, fmt.Errorf("request pages: %w", err)
 	}
 	m := pagesBody{r.account.last + 1, request}

@@ -91,8 +91,8 @@ func (a *account) addWish(rangeNumber int64, bits Bits, chunks []cafs.ChunkInfo,
 }
 
 // checkPages returns why no PAGES may be sent now.
-func (a *account) checkPages() error {
-	if len(a.pages) >= PagesOutstandingMax {
+func (a *account) checkPages(on features) error {
+	if len(a.pages) >= on.pagesMax() {
 		return fmt.Errorf("%d requests of pages are outstanding: %w", len(a.pages), ErrLimit)
 	}
 	return nil
