@@ -86,19 +86,23 @@ func (f File) NumChunks() int64 { return f.chunks }
 
 // Chunks enumerates the chunks in order, equal ones as often as they occur. It stops after the first error. Whether
 // the store has the chunks does not matter, but it must have the pages that list them.
-func (f File) Chunks(ctx context.Context) iter.Seq2[ChunkInfo, error] {
+func (f File) Chunks(ctx context.Context) iter.Seq2[ChunkInfo, error] { return f.ChunksFrom(ctx, 0) }
+
+// ChunksFrom is Chunks from the chunk on that holds the byte at off, which is not negative.
+func (f File) ChunksFrom(ctx context.Context, off int64) iter.Seq2[ChunkInfo, error] {
 	return func(yield func(ChunkInfo, error) bool) {
 		if f.err != nil {
 			yield(ChunkInfo{}, f.err)
 			return
 		}
-		for off := int64(0); off < f.size; {
+		for off := off; off < f.size; {
 			row, err := f.list.rowAt(ctx, off)
 			if err != nil {
 				yield(ChunkInfo{}, err)
 				return
 			}
-			for _, c := range row.Chunks {
+			first, _, _ := row.find(off)
+			for _, c := range row.Chunks[first:] {
 				if !yield(c, nil) {
 					return
 				}

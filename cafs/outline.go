@@ -294,6 +294,20 @@ func (o *Outline) Load(ctx context.Context, g Getter) error {
 	return o.load(ctx, g, o.top, make([]byte, PageSizeMax))
 }
 
+// LoadBelow is Load for the pages below one that was added.
+func (o *Outline) LoadBelow(ctx context.Context, g Getter, p PageInfo) error {
+	o.mu.RLock()
+	var below *branch
+	if b, i := o.find(p.Level, p.FirstItem); b != nil {
+		below = b.pages[i].below
+	}
+	o.mu.RUnlock()
+	if below == nil {
+		return nil
+	}
+	return o.load(ctx, g, below, make([]byte, PageSizeMax))
+}
+
 func (o *Outline) load(ctx context.Context, g Getter, b *branch, buf []byte) error {
 	missing := o.notAdded(b)
 	keys := make([]Key, len(missing))
@@ -437,6 +451,27 @@ func (o *Outline) Range(ctx context.Context, g Getter, k int64) (RangeChunks, er
 		row.Chunks = append(row.Chunks, part.Chunks...)
 	}
 	return o.orEnd(row), nil
+}
+
+// Leaf returns the row of chunks of the leaf page with a chunk, which it reads from g. The error wraps ErrNotFound if that
+// page was not added, or is not in g.
+func (o *Outline) Leaf(ctx context.Context, g Getter, chunk int64) (RangeChunks, error) {
+	o.mu.RLock()
+	b, i := o.find(0, chunk)
+	added := b != nil && b.pages[i].added
+	var p PageInfo
+	if added {
+		p = o.info(b, i)
+	}
+	o.mu.RUnlock()
+	if !added {
+		return RangeChunks{}, fmt.Errorf("page of chunk %d: %w", chunk, ErrNotFound)
+	}
+	page, err := o.cache.load(ctx, g, p, o.list.Items)
+	if err != nil {
+		return RangeChunks{}, fmt.Errorf("page of chunk %d: %w", chunk, err)
+	}
+	return RangeChunks{p.FirstItem, p.FirstByte, page.chunks}, nil
 }
 
 // within returns the chunks of the row that begin in [from, to). Appending to them does not touch the row.

@@ -250,6 +250,37 @@ func TestOutlineLoadTakesWhatIsThere(t *testing.T) {
 	}
 }
 
+func TestOutlineLoadBelow(t *testing.T) {
+	tree := refBuild(madeUpChunks(9, 100_000))
+	store := newMapStore()
+	tree.put(store)
+	o := newOutline(t, tree.list)
+	top := o.Missing(2)
+	if len(top) < 2 || top[0].Level == 0 {
+		t.Fatalf("the list begins with the pages %+v: want some above the leaves", top)
+	}
+	if err := o.LoadBelow(t.Context(), store, top[0]); err != nil || len(o.Missing(1)) == 0 || o.Missing(1)[0] != top[0] {
+		t.Errorf("below a page that was not added: %v", err)
+	}
+	if err := o.AddPage(top[0], store.chunks[top[0].Key]); err != nil {
+		t.Fatal(err)
+	}
+	if err := o.LoadBelow(t.Context(), store, top[0]); err != nil {
+		t.Fatal(err)
+	}
+	if missing := o.Missing(1); len(missing) == 0 || missing[0] != top[1] {
+		t.Errorf("after all below the first page was loaded %+v is missing, want the second page", missing)
+	}
+	if err := o.AddPage(top[1], store.chunks[top[1].Key]); err != nil {
+		t.Fatal(err)
+	}
+	cancelled, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := o.LoadBelow(cancelled, failingGetter{}, top[1]); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v: want the error of the store", err)
+	}
+}
+
 // failingGetter fails as stores do when the context is over.
 type failingGetter struct{}
 

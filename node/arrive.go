@@ -56,7 +56,9 @@ func (f *fetch) storeBatch(ctx context.Context, batch []arrival) error {
 	for _, a := range batch {
 		chunk, err := cafs.VerifyChunk(a.message.At.Info, a.message.Data)
 		if err != nil {
-			f.drop(a.from, fmt.Errorf("sent wrong bytes: %w", err))
+			if !f.askPlainly(a) {
+				f.drop(a.from, fmt.Errorf("sent wrong bytes: %w", err))
+			}
 			continue
 		}
 		good = append(good, a)
@@ -117,6 +119,7 @@ func (f *fetch) placed(a arrival, size int64, others []placeAt) (row cafs.RangeC
 	f.sendCancels(cancels)
 	if needed {
 		f.result.Fetched += size
+		f.result.Saved += size - int64(a.message.Sent)
 		a.from.share.Bytes += size
 		a.from.bring()
 		f.idleSince = now
@@ -131,6 +134,7 @@ func (f *fetch) placed(a arrival, size int64, others []placeAt) (row cafs.RangeC
 	if f.plan.ranges[at.Range] == nil {
 		row, last = f.ranges[at.Range]
 		delete(f.ranges, at.Range)
+		delete(f.oldParts, at.Range)
 		f.changed.Broadcast()
 	}
 	f.refill(a.from, now)

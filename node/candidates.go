@@ -40,6 +40,7 @@ type candidates struct {
 	// refused is told of candidates that gave no session; those that are busy are asked again.
 	refused func(id peer.ID, source discovery.Source, err error)
 
+	shared protocol.Receivers
 	report discovery.Report
 	dials  chan struct{} // a token for each dial under way
 	tales  chan tale     // what members told
@@ -242,7 +243,7 @@ func (c *candidates) open(ctx context.Context, info peer.AddrInfo) (*openedStrea
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
-	return c.node.openStream(ctx, info, c.link.Root)
+	return c.node.openStream(ctx, info, c.link.Root, &c.shared)
 }
 
 // count changes one of the counters that mu guards.

@@ -31,7 +31,7 @@ type openedStream struct {
 }
 
 // openStream dials a peer and opens a session about a root with it.
-func (n *Node) openStream(ctx context.Context, candidate peer.AddrInfo, root cafs.Key) (*openedStream, error) {
+func (n *Node) openStream(ctx context.Context, candidate peer.AddrInfo, root cafs.Key, shared *protocol.Receivers) (*openedStream, error) {
 	dialing, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	if s, ok := n.host.Network().(*swarm.Swarm); ok {
@@ -55,11 +55,12 @@ func (n *Node) openStream(ctx context.Context, candidate peer.AddrInfo, root caf
 	}
 	started := time.Now()
 	receiver, accepted, err := protocol.Open(wrapped, protocol.ReceiverConfig{
-		Root:    root,
-		Network: n.cfg.Network,
-		Local:   []byte(n.ID()),
-		Remote:  []byte(candidate.ID),
-		Ranges:  rangesOf,
+		Root:      root,
+		Network:   n.cfg.Network,
+		Local:     []byte(n.ID()),
+		Remote:    []byte(candidate.ID),
+		Ranges:    rangesOf,
+		Receivers: shared,
 	})
 	if err != nil {
 		return nil, errors.Join(err, stream.Reset())

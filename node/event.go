@@ -65,6 +65,8 @@ type Result struct {
 	Fetched int64 `json:"fetched"`
 	// Deleted counts the files and directories that FetchOptions.Delete removed.
 	Deleted int64 `json:"deleted,omitempty"`
+	// Saved is what of Fetched needed not be sent, because chunks came compressed, or as deltas to what is here.
+	Saved int64 `json:"saved,omitempty"`
 	// Duplicate counts the chunk bytes that arrived although they were already here.
 	Duplicate int64 `json:"duplicate_bytes"`
 	// WireIn and WireOut count all bytes on session streams, refused and dropped sessions included.

@@ -50,6 +50,7 @@ type fetch struct {
 	standing   string // an Output that is complete already
 	started    time.Time
 	candidates *candidates
+	similar    similar
 	trusted    bool // what the store says it has need not be read; set before there is a plan
 
 	jobs    chan arrival
@@ -72,9 +73,11 @@ type fetch struct {
 	out         destination
 	treeBegun   bool // the entries of a tree are here, and its output is being made
 	ready       bool // chunks may be written
+	hasOthers   bool // the catalog has other roots, so that parts of the list may be here
 	plan        *plan
 	pageCursor  int                        // the list of everything before it in the plan's order is here
 	ranges      map[int64]cafs.RangeChunks // the ranges that chunks are awaited of
+	oldParts    map[int64]map[int]oldPart  // of these, what may be like their chunks; the inner maps are never changed
 	awaited     map[cafs.Key][]placeAt     // places of a chunk that is being fetched, beside the one it is wished at
 	news        news
 	announced   bool
@@ -131,6 +134,8 @@ func (n *Node) Fetch(ctx context.Context, link Link, opts FetchOptions) (Result,
 		buffers:  make(chan []byte, buffersMax),
 		events:   events{send: opts.Events},
 		ranges:   make(map[int64]cafs.RangeChunks),
+		oldParts: make(map[int64]map[int]oldPart),
+		similar:  similar{node: n},
 		awaited:  make(map[cafs.Key][]placeAt),
 		sessions: make(map[peer.ID]*session),
 		liars:    make(map[peer.ID]bool),
@@ -302,12 +307,13 @@ func (f *fetch) begin(ctx context.Context, record []byte) error {
 		c.release()
 		return errors.Join(err, out.discard())
 	}
+	others := f.node.hasOther(ctx, f.link.Root)
 	var seed [32]byte
 	_, _ = crand.Read(seed[:]) // never fails
 
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.content, f.out, f.ready = c, out, c.entries == nil
+	f.content, f.out, f.ready, f.hasOthers = c, out, c.entries == nil, others
 	f.result.Bytes = size
 	f.plan = newPlan(shuffle.Order(int(c.outline.RangesMax()), seed), size)
 	f.plan.stallFirst = f.node.patience.stall

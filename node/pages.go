@@ -16,6 +16,8 @@ const (
 	// pagesAtOnce is how many leaf pages one request is for: the list of some 50 MiB. So several holders share the list, and
 	// a slow one does not keep much of it.
 	pagesAtOnce = 16
+	// pagesAhead is how many leaf pages a holder is asked for ahead, in requests that may be small.
+	pagesAhead = 4 * pagesAtOnce
 	// pagesLook is how many missing pages are looked at for neighbours of one that is needed first.
 	pagesLook = 1024
 	// A request is taken from a holder that has not answered it after pagesPatience and twice its round trip, if another is
@@ -28,6 +30,7 @@ type pagesAsked struct {
 	protocol.PagesRequest
 	since     time.Time // when it was made, or its last page came
 	cancelled bool
+	pages     int // that were missing
 }
 
 // askPages asks a holder for pages of the list that nobody was asked for, those of the ranges that come first first.
@@ -36,27 +39,33 @@ func (f *fetch) askPages(s *session) {
 	if f.plan == nil || s.dropped != nil || !s.pagesPause.IsZero() || f.content.listed() {
 		return
 	}
-	for len(s.pageRequests) < protocol.PagesOutstandingMax {
-		request, ok := f.nextPages()
+	asked := 0
+	for _, request := range s.pageRequests {
+		asked += request.pages
+	}
+	for asked < pagesAhead && len(s.pageRequests) < protocol.PagesOutstandingMax {
+		request, pages, ok := f.nextPages()
 		if !ok {
 			return
 		}
-		id, err := s.receiver.RequestPages(request)
+		id, err := s.receiver.RequestSimilarPages(request, pages, f.oldPages(s, request))
 		if err != nil {
 			return // the session is at a limit, or over: its reader tells
 		}
-		s.pageRequests[id] = pagesAsked{PagesRequest: request, since: time.Now()}
+		s.pageRequests[id] = pagesAsked{PagesRequest: request, since: time.Now(), pages: pages}
+		asked += pages
 	}
 }
 
 // nextPages returns what to ask for next: the first page, in the plan's order, that is missing and that nobody was asked
-// for, with the leaf pages after it. Callers hold f.mu.
-func (f *fetch) nextPages() (request protocol.PagesRequest, ok bool) {
+// for, with the leaf pages after it; and how many pages were missing of it. Callers hold f.mu.
+func (f *fetch) nextPages() (request protocol.PagesRequest, pages int, ok bool) {
 	// The entries come first: until they are known, nothing can be written to its place.
 	if entries := f.content.entries; entries != nil {
 		for _, page := range entries.Missing(pagesLook) {
 			if !f.pageAsked(streamEntries, page) {
-				return f.withNeighbours(streamEntries, page), true
+				request, pages = f.withOthers(streamEntries, page, page.FirstItem)
+				return request, pages, true
 			}
 		}
 	}
@@ -70,36 +79,54 @@ func (f *fetch) nextPages() (request protocol.PagesRequest, ok bool) {
 			continue
 		}
 		for _, page := range outline.RangeMissing(number) {
-			if !f.pageAsked(streamData, page) {
-				return f.withNeighbours(streamData, page), true
+			if f.pageAsked(streamData, page) {
+				continue
 			}
+			request, pages = f.withOthers(streamData, page, itemAt(page, number))
+			return request, pages, true
 		}
 	}
-	return protocol.PagesRequest{}, false
+	return protocol.PagesRequest{}, 0, false
 }
 
-// withNeighbours makes one request of a missing page and, if it is a leaf page, those after it that are missing too.
-// Callers hold f.mu.
-func (f *fetch) withNeighbours(stream int, first cafs.PageInfo) protocol.PagesRequest {
-	last := first
-	if first.Level == 0 {
-		missing := f.content.list(stream).Missing(pagesLook)
-		i := slices.IndexFunc(missing, func(p cafs.PageInfo) bool { return p.Level == 0 && p.FirstItem == first.FirstItem })
-		for taken := 1; i >= 0 && i+1 < len(missing) && taken < pagesAtOnce; taken++ {
-			i++
-			next := missing[i]
-			if next.Level != 0 || next.FirstItem != last.FirstItem+last.Items || f.pageAsked(stream, next) {
-				break
-			}
-			last = next
+// withOthers makes a request of a missing page and others that are likely to be needed. at is the item below it that is
+// needed first, if it is not a leaf page. Callers hold f.mu.
+func (f *fetch) withOthers(stream int, page cafs.PageInfo, at int64) (request protocol.PagesRequest, pages int) {
+	if page.Level == 0 {
+		return f.withNeighbours(stream, page)
+	}
+	// All below it; or, if there may be an older version here, only what leads to the item: the rest is asked for when it is
+	// known what of it is here.
+	first, last := page.FirstItem, page.FirstItem+page.Items-1
+	if f.hasOthers {
+		first, last = at, at
+	}
+	return protocol.PagesRequest{Stream: stream, Level: page.Level, First: first, Last: last}, pagesAtOnce
+}
+
+// itemAt guesses which item below a page begins a range.
+func itemAt(page cafs.PageInfo, number int64) int64 {
+	into := number*cafs.RangeBytes - page.FirstByte
+	if into <= 0 {
+		return page.FirstItem
+	}
+	return page.FirstItem + min(page.Items-1, int64(float64(page.Items)*float64(into)/float64(page.Bytes)))
+}
+
+// withNeighbours makes one request of a missing leaf page and those after it that are missing too. Callers hold f.mu.
+func (f *fetch) withNeighbours(stream int, first cafs.PageInfo) (request protocol.PagesRequest, pages int) {
+	last, pages := first, 1
+	missing := f.content.list(stream).Missing(pagesLook)
+	i := slices.IndexFunc(missing, func(p cafs.PageInfo) bool { return p.Level == 0 && p.FirstItem == first.FirstItem })
+	for ; i >= 0 && i+1 < len(missing) && pages < pagesAtOnce; pages++ {
+		i++
+		next := missing[i]
+		if next.Level != 0 || next.FirstItem != last.FirstItem+last.Items || f.pageAsked(stream, next) {
+			break
 		}
+		last = next
 	}
-	return protocol.PagesRequest{
-		Stream: stream,
-		Level:  first.Level,
-		First:  first.FirstItem,
-		Last:   last.FirstItem + last.Items - 1,
-	}
+	return protocol.PagesRequest{Stream: stream, First: first.FirstItem, Last: last.FirstItem + last.Items - 1}, pages
 }
 
 // pageAsked reports whether a page is part of what some holder was asked for. Callers hold f.mu.
@@ -162,6 +189,12 @@ func (f *fetch) page(ctx context.Context, s *session, m protocol.PageMessage) er
 	}
 	info := pages[m.Number]
 	chunk, err := cafs.VerifyChunk(cafs.ChunkInfo{Key: info.Key, Size: info.Size}, m.Data)
+	if err != nil && m.Delta && f.mistakes(s) {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.pageCame(s, m)
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("page at chunk %d: %w", info.FirstItem, err)
 	}
@@ -175,6 +208,10 @@ func (f *fetch) page(ctx context.Context, s *session, m protocol.PageMessage) er
 		f.fail(err) // the bytes are what the root says, so they break the format's rules
 		return err
 	}
+	if err := outline.LoadBelow(ctx, f.node.store, info); err != nil { // an older version has most of them, perhaps
+		f.fail(err)
+		return err
+	}
 	if f.content.listed() {
 		f.unhold()
 	}
@@ -183,11 +220,20 @@ func (f *fetch) page(ctx context.Context, s *session, m protocol.PageMessage) er
 	f.beginTree(ctx)
 	s.bring()
 	s.pageRefusals = 0
+	f.pageCame(s, m)
+	f.changed.Broadcast()
+	f.checkComplete()
+	return nil
+}
+
+// pageCame keeps the account of requests; what is missing yet when one is over is asked for again. Callers hold f.mu.
+func (f *fetch) pageCame(s *session, m protocol.PageMessage) {
+	request := s.pageRequests[m.Request].PagesRequest
 	if open, ok := s.pageRequests[m.Request]; ok {
 		open.since = time.Now()
 		s.pageRequests[m.Request] = open
 	}
-	all, complete := outline.PagesFor(request.Level, request.First, request.Last, protocol.PagesMax)
+	all, complete := f.content.outline.PagesFor(request.Level, request.First, request.Last, protocol.PagesMax)
 	if m.Number+1 == protocol.PagesMax || complete && m.Number+1 == len(all) {
 		s.receiver.EndPages(m.Request)
 		if !s.pageRequests[m.Request].cancelled { // else there is an answer to come
@@ -195,9 +241,6 @@ func (f *fetch) page(ctx context.Context, s *session, m protocol.PageMessage) er
 		}
 		f.askPagesAll()
 	}
-	f.changed.Broadcast()
-	f.checkComplete()
-	return nil
 }
 
 var errUnaskedPage = errors.New("nobody asked for that")

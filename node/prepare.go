@@ -47,14 +47,17 @@ func (f *fetch) prepare(ctx context.Context, number int64) error {
 	if err != nil {
 		return err
 	}
-	for _, s := range f.prepared(ctx, number, chunks, need, reused) {
+	parts := f.findSimilar(ctx, number, chunks, need)
+	for _, s := range f.prepared(ctx, number, chunks, need, reused, parts) {
 		f.drop(s, wrongHave("HAVE", fmt.Errorf("range %d has %d chunks", number, len(chunks.Chunks))))
 	}
 	return nil
 }
 
 // prepared gives a range that was looked up to the plan, and returns the sessions with holders that told of it wrongly.
-func (f *fetch) prepared(ctx context.Context, number int64, chunks cafs.RangeChunks, need protocol.Bits, reused int64) []*session {
+func (f *fetch) prepared(
+	ctx context.Context, number int64, chunks cafs.RangeChunks, need protocol.Bits, reused int64, parts map[int]oldPart,
+) []*session {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.result.Reused += reused
@@ -63,6 +66,7 @@ func (f *fetch) prepared(ctx context.Context, number int64, chunks cafs.RangeChu
 	f.awaitEqual(number, chunks, need)
 	if need.Count() > 0 {
 		f.ranges[number] = chunks
+		f.oldParts[number] = parts
 		f.startSearch(ctx)
 	}
 	var wrong []*session

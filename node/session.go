@@ -32,6 +32,7 @@ type session struct {
 	bytesIn      int64 // when it was last looked at, to tell a slow holder from a silent one
 	dropped      error
 	brought      bool // something that was asked for
+	mistaken     bool // a delta was not the chunk
 }
 
 // openWish is a wish that is not over on the stream: what has arrived may still wait to be verified, before the plan takes
@@ -210,7 +211,7 @@ func (f *fetch) refill(s *session, now time.Time) {
 	wishes, cancels := f.plan.next(s.holder, now)
 	for _, w := range wishes {
 		var err error
-		if w.id, err = s.receiver.Wish(w.number(), w.bits, w.chunks()); err != nil {
+		if w.id, err = s.receiver.WishSimilar(w.number(), w.bits, w.chunks(), f.oldBytes(w)); err != nil {
 			// At a limit, or over, which the session's reader tells: the chunks are free for others.
 			f.plan.takeBack(w, w.bits)
 			continue

@@ -51,7 +51,7 @@ var frameTable = [...]struct {
 	frameAck:    {"ACK", uvarintMax},
 	frameHave:   {"HAVE", HaveMax},
 	framePeers:  {"PEERS", FrameBodyMax},
-	frameSigs:   {"SIGS", FrameBodyMax},
+	frameSigs:   {"SIGS", 4*uvarintMax + SigsSumsMax},
 }
 
 func (t frameType) known() bool {

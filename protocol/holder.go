@@ -56,6 +56,8 @@ type HolderConfig struct {
 	Members func([]Member)
 	// Holders is shared by all sessions in which this node is the holder. Nil stands for a session that is the only one.
 	Holders *Holders
+
+	testOnlyWithout features // not named in ACCEPT
 }
 
 // Holder is the holding side of a session. Run serves it; the other methods may be called concurrently with Run and
@@ -68,14 +70,18 @@ type Holder struct {
 	content Content
 	members func([]Member)
 	holders *Holders
+	on      features
 
-	// lastID and tolerated belong to the goroutine that reads.
+	// What follows belongs to the goroutine that reads.
 	lastID    uint64
-	tolerated budget // members told by the receiver
+	tolerated budget   // members told by the receiver
+	sigs      sigsTold // for the wish to come
 
 	// out and haveTimer belong to the goroutine that writes. The timer wakes it when a HAVE had to wait.
 	out       batch
 	haveTimer *time.Timer
+	packer    packer
+	held      bool // chunks wait for the window, or for a turn
 
 	// wake has room for one signal that something was queued.
 	wake chan struct{}
@@ -83,9 +89,9 @@ type Holder struct {
 	// mu guards what follows. It is not held while content is read or the stream is written to.
 	mu      sync.Mutex
 	queue   wishQueue
-	pages   []pagesBody // requests in order of arrival; the first is being answered
-	control []byte      // encoded frames: answers to CANCEL, and PEERS
-	answers int         // how many answers are in control
+	pages   []queuedPages // requests in order of arrival; the first is being answered
+	control []byte        // encoded frames: answers to CANCEL, and PEERS
+	answers int           // how many answers are in control
 	haves   haveQueue
 	told    budget // members told to the receiver
 
@@ -130,7 +136,10 @@ func Accept(rw io.ReadWriteCloser, cfg HolderConfig) (*Holder, error) {
 	if h.content, err = h.admit(cfg, m); err != nil {
 		return nil, err
 	}
-	if err := h.sendAccept(cfg, m.proof); err != nil {
+	offered := featuresHere &^ cfg.testOnlyWithout
+	h.on = m.features & offered
+	h.packer = newPacker(m.nonce, h.on, &h.holders.compressor)
+	if err := h.sendAccept(cfg, m.proof, offered); err != nil {
 		return nil, err
 	}
 	return h, nil
@@ -166,14 +175,14 @@ func (h *Holder) refuse(refused RefusedError) error {
 	return &refused
 }
 
-func (h *Holder) sendAccept(cfg HolderConfig, opened proof) error {
+func (h *Holder) sendAccept(cfg HolderConfig, opened proof, offered features) error {
 	items, complete := h.content.Have()
 	if err := errors.Join(checkHave(items), checkHaveMap(items, complete)); err != nil {
 		return fmt.Errorf("what is here of %s: %w", DiscoveryKeyOf(h.content.Root()).Short(), err)
 	}
 	have, rest := appendHave(nil, items, HaveMax)
 	h.haves = haveQueue{items: rest, allowed: newBudget(HavesPerSecond, haveEvery)}
-	body := acceptBody{record: h.content.Record(), complete: complete, haveMap: have}.append(nil)
+	body := acceptBody{record: h.content.Record(), complete: complete, features: offered, haveMap: have}.append(nil)
 	h.accepted = time.Now()
 	answer := acceptProof(h.content.Root(), cfg.Local, cfg.Remote, opened, body)
 	if _, err := h.stream.Write(appendFrame(nil, frameAccept, append(body, answer[:]...))); err != nil {
@@ -295,6 +304,12 @@ func (h *Holder) signal() {
 	case h.wake <- struct{}{}:
 	default:
 	}
+}
+
+// queuedPages is a request for pages that is not over.
+type queuedPages struct {
+	pagesBody
+	sigs map[int]signature // for some of the pages, by their number in the answer; it is not changed
 }
 
 // haveQueue holds the have items that wait for the stream.

@@ -16,6 +16,7 @@ type wishQueue struct {
 	wishes wishHeap
 	byID   map[uint64]*queuedWish
 	bytes  int64 // of the chunks that were not taken yet
+	sums   int   // bytes of the sums for them
 	sent   *sentCounts
 }
 
@@ -25,6 +26,7 @@ type queuedWish struct {
 	// chunks are those of the range, or nil if the pages that list them are not here: then nothing of the wish is.
 	chunks []cafs.ChunkInfo
 	left   Bits
+	sigs   map[int]signature // for some of the chunks left
 
 	least    uint8 // how often the least sent of the chunks left was sent, at least
 	position int   // in the heap
@@ -58,20 +60,35 @@ func (q *wishQueue) add(w *queuedWish) error {
 	q.byID[w.id] = w
 	heap.Push(&q.wishes, w)
 	q.bytes += bytes
+	for _, s := range w.sigs {
+		q.sums += len(s.sums)
+	}
 	return nil
 }
 
 func (q *wishQueue) remove(w *queuedWish) {
 	heap.Remove(&q.wishes, w.position)
 	delete(q.byID, w.id)
+	for number := range w.sigs {
+		q.takeSignature(w, number)
+	}
+}
+
+// takeSignature removes and returns what a chunk was signed for with; it has no sums if there is none.
+func (q *wishQueue) takeSignature(w *queuedWish, number int) signature {
+	s := w.sigs[number]
+	delete(w.sigs, number)
+	q.sums -= len(s.sums)
+	return s
 }
 
 // takenChunk is what the queue lets go of next: a chunk of a wish, or all that is left of a wish that has no chunks here.
 type takenChunk struct {
 	wish    uint64
 	at      ChunkAt
-	bits    Bits // what was taken of the wish
-	nowhere bool // the pages are not here, so the chunks are not
+	bits    Bits      // what was taken of the wish
+	nowhere bool      // the pages are not here, so the chunks are not
+	sig     signature // of what the receiver has that is like it; without sums if there is none
 }
 
 // take chooses what to send next, counts it as sent, and removes it; ok is false when nothing waits.
@@ -100,6 +117,7 @@ func (q *wishQueue) takeOf(w *queuedWish, number int) takenChunk {
 		bits: make(Bits, len(w.left)),
 	}
 	taken.bits.Set(number)
+	taken.sig = q.takeSignature(w, number)
 	w.left.Clear(number)
 	q.bytes -= int64(taken.at.Info.Size)
 	if w.left.Count() == 0 {
@@ -133,6 +151,9 @@ func (q *wishQueue) cancel(id uint64, bits Bits) (Bits, error) {
 		w.left[j] &^= bits[j]
 	}
 	q.bytes -= before - w.bytes()
+	for number := range cancelled.Ones() {
+		q.takeSignature(w, number)
+	}
 	if w.left.Count() == 0 {
 		q.remove(w)
 	}

@@ -39,6 +39,8 @@ func (h *Holder) handle(ctx context.Context, t frameType, body []byte) error {
 		return h.wished(ctx, body)
 	case framePages:
 		return h.pagesRequested(body)
+	case frameSigs:
+		return h.signed(body)
 	case frameCancel:
 		return h.cancelled(body)
 	case frameAck:
@@ -54,6 +56,9 @@ func (h *Holder) handle(ctx context.Context, t frameType, body []byte) error {
 func (h *Holder) newID(t frameType, id uint64) error {
 	if id <= h.lastID {
 		return violation(t, RuleOrder, "id %d after %d", id, h.lastID)
+	}
+	if h.sigs.id != 0 && id != h.sigs.id {
+		return violation(t, RuleOrder, "id %d after SIGS for %d", id, h.sigs.id)
 	}
 	h.lastID = id
 	return nil
@@ -78,12 +83,64 @@ func (h *Holder) wished(ctx context.Context, body []byte) error {
 	}
 	// The bits lie in the reader's buffer.
 	wish := &queuedWish{id: m.id, rangeNumber: m.rangeNumber, chunks: chunks, left: append(Bits(nil), m.bits...)}
+	if wish.sigs, err = h.sigs.take(wish.left); err != nil {
+		return err
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if err := h.queue.add(wish); err != nil {
 		return err
 	}
 	h.signal()
+	return nil
+}
+
+// sigsTold are the signatures that came for the wish or the request to come.
+type sigsTold struct {
+	id   uint64 // 0: none came
+	last int    // the number of the last one
+	sigs map[int]signature
+	sums int // bytes
+}
+
+// take returns the signatures for a wish, which must name all of their chunks, in blocks that are large enough for it.
+func (s *sigsTold) take(wished Bits) (map[int]signature, error) {
+	told := *s
+	*s = sigsTold{}
+	for number, s := range told.sigs {
+		if s.blockBytes < DeltaBlockMin {
+			return nil, violation(frameWish, RuleSize, "wish %d: SIGS in blocks of %d bytes", told.id, s.blockBytes)
+		}
+		if number >= 8*len(wished) || !wished.Get(number) {
+			return nil, violation(frameWish, RuleNotAsked, "wish %d has no chunk %d, which SIGS came for", told.id, number)
+		}
+	}
+	return told.sigs, nil
+}
+
+func (h *Holder) signed(body []byte) error {
+	if !h.on.has(featureDelta) {
+		return violation(frameSigs, RuleUnexpected, "it belongs to a feature that is off")
+	}
+	m, err := decodeSigs(body)
+	if err != nil {
+		return violation(frameSigs, RuleMalformed, "%w", err)
+	}
+	s := &h.sigs
+	if m.id <= h.lastID || s.id != 0 && (m.id != s.id || m.number <= s.last) {
+		return violation(frameSigs, RuleOrder, "number %d of %d after number %d of %d", m.number, m.id, s.last, max(s.id, h.lastID))
+	}
+	h.mu.Lock()
+	waiting := h.queue.sums
+	h.mu.Unlock()
+	if s.sums += len(m.sums); waiting+s.sums > SigsBytesMax {
+		return violation(frameSigs, RuleLimit, "%d bytes of sums wait", waiting+s.sums)
+	}
+	if s.sigs == nil {
+		s.sigs = make(map[int]signature)
+	}
+	m.sums = append([]byte(nil), m.sums...) // they lie in the reader's buffer
+	s.id, s.last, s.sigs[m.number] = m.id, m.number, m.signature
 	return nil
 }
 
@@ -95,12 +152,15 @@ func (h *Holder) pagesRequested(body []byte) error {
 	if err := h.newID(framePages, m.id); err != nil {
 		return err
 	}
+	told := h.sigs
+	h.sigs = sigsTold{}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if len(h.pages) >= PagesOutstandingMax {
+	if len(h.pages) >= h.on.pagesMax() {
 		return violation(framePages, RuleLimit, "request %d: %d wait", m.id, len(h.pages))
 	}
-	h.pages = append(h.pages, m)
+	h.pages = append(h.pages, queuedPages{m, told.sigs})
+	h.queue.sums += told.sums
 	h.signal()
 	return nil
 }
@@ -142,6 +202,9 @@ func (h *Holder) cancelled(body []byte) error {
 func (h *Holder) endPages(id uint64) bool {
 	for i, request := range h.pages {
 		if request.id == id {
+			for _, s := range request.sigs {
+				h.queue.sums -= len(s.sums)
+			}
 			h.pages = append(h.pages[:i], h.pages[i+1:]...)
 			return true
 		}

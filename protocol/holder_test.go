@@ -129,6 +129,9 @@ func checkSettled(t *testing.T, s *session) {
 	if s.account.cancels != 0 || len(s.account.pages) != 0 {
 		t.Errorf("%d cancels and %d requests are outstanding at the end", s.account.cancels, len(s.account.pages))
 	}
+	if held := s.shared.held.Load(); held != 0 || s.account.sums != 0 || s.holder.queue.sums != 0 {
+		t.Errorf("at the end %d old bytes are held, and %d and %d bytes of sums", held, s.account.sums, s.holder.queue.sums)
+	}
 }
 
 func partsEqual(parts []DonePart, reason DoneReason, bits Bits) bool {
@@ -242,7 +245,7 @@ func TestChunkOfAnotherSize(t *testing.T) {
 func TestPages(t *testing.T) {
 	c := newFakeContent(1, 1, 1)
 	for len(c.pages) < 300 {
-		c.pages = append(c.pages, bytes.Repeat([]byte{byte(len(c.pages))}, 2000))
+		c.pages = append(c.pages, bytes.Repeat([]byte{byte(len(c.pages) % 100)}, 2000))
 	}
 	c.pages[8] = nil
 	s := pipeSession(t, c)
@@ -376,9 +379,14 @@ func TestPagesCancel(t *testing.T) {
 }
 
 func TestPagesLimit(t *testing.T) {
+	t.Run("with deltas", func(t *testing.T) { testPagesLimit(t, 0, PagesOutstandingMax) })
+	t.Run("without", func(t *testing.T) { testPagesLimit(t, featureDelta, PagesOutstandingPlain) })
+}
+
+func testPagesLimit(t *testing.T, holderLacks features, most int) {
 	c := newFakeContent(1, 0, 1)
-	s := pipeSession(t, c)
-	for range PagesOutstandingMax {
+	s := sessionWithout(t, c, 0, holderLacks, nil)
+	for range most {
 		if _, err := s.RequestPages(PagesRequest{}); err != nil {
 			t.Fatal(err)
 		}
@@ -729,7 +737,11 @@ func TestSessionAtRandom(t *testing.T) {
 		if step < 300 && rng.IntN(3) > 0 {
 			rangeNumber := rng.Int64N(int64(len(c.ranges)))
 			bits := allBits(c.bits(rangeNumber))
-			id, err := s.Wish(rangeNumber, bits, c.ranges[rangeNumber])
+			var old func(number int) []byte
+			if rng.IntN(2) == 0 {
+				old = similarAtRandom(rng.Uint64(), c, rangeNumber)
+			}
+			id, err := s.WishSimilar(rangeNumber, bits, c.ranges[rangeNumber], old)
 			if err != nil && !errors.Is(err, ErrLimit) {
 				t.Fatal(err)
 			}
@@ -749,6 +761,23 @@ func TestSessionAtRandom(t *testing.T) {
 		}
 	}
 	checkSettled(t, s)
+}
+
+// similarAtRandom returns what makes old bytes for chunks of a range, which may be like them, or not, or none. The session
+// calls it while the test goes on.
+func similarAtRandom(seed uint64, c *fakeContent, rangeNumber int64) func(number int) []byte {
+	rng := rand.New(rand.NewPCG(seed, 1))
+	return func(number int) []byte {
+		data := c.chunks[c.ranges[rangeNumber][number].Key]
+		switch cut := rng.IntN(len(data) + 1); rng.IntN(4) {
+		case 0:
+			return nil
+		case 1:
+			return randomBytes(rng, 1+rng.IntN(OldChunkMax))
+		default:
+			return concat(data[:cut], randomBytes(rng, 10), data[cut:])
+		}
+	}
 }
 
 // settleAtRandom takes a message off what is open, and returns how many cancels it answers.

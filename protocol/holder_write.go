@@ -29,9 +29,9 @@ func (b *batch) reserve(dataBytes int, burstBytes int64) {
 func (b *batch) full() bool { return len(*b) >= writeBatchBytes }
 
 // chunkHead gathers what stands before a chunk's bytes.
-func (b *batch) chunkHead(wish uint64, number, size int) {
+func (b *batch) chunkHead(wish uint64, number int, encoding byte, size int) {
 	var room [2*uvarintMax + 1]byte
-	head := chunkBody{id: wish, number: number, encoding: encodingRaw}.appendHead(room[:0])
+	head := chunkBody{id: wish, number: number, encoding: encoding}.appendHead(room[:0])
 	*b = append(appendFrameHeader(*b, frameChunk, len(head)+size), head...)
 }
 
@@ -55,15 +55,19 @@ func (b *batch) missing(id uint64, bits Bits) {
 func (h *Holder) writeQueued(ctx context.Context) error {
 	h.haveTimer = time.AfterFunc(time.Hour, h.signal)
 	defer h.haveTimer.Stop()
+	var began time.Time
 	for {
 		if h.out == nil {
 			h.out = h.holders.buffer()
+		}
+		if len(h.out) == 0 {
+			began = time.Now()
 		}
 		more, err := h.gatherNext(ctx)
 		if err != nil {
 			return err
 		}
-		if more && !h.out.full() {
+		if more && !h.out.full() && time.Since(began) < batchTime {
 			continue
 		}
 		if err := h.flush(); err != nil {
@@ -74,10 +78,14 @@ func (h *Holder) writeQueued(ctx context.Context) error {
 		}
 		h.holders.reuse(h.out)
 		h.out = nil
+		start := time.Now()
 		select {
 		case <-h.wake:
 		case <-ctx.Done():
 			return ctx.Err()
+		}
+		if h.held {
+			h.packer.wait(time.Since(start))
 		}
 	}
 }
@@ -91,8 +99,12 @@ func (h *Holder) flush() error {
 	chunks := h.window.wrote(time.Now(), h.queue.bytes == 0)
 	h.writing = chunks
 	h.mu.Unlock()
+	start := time.Now()
 	if _, err := h.stream.Write(h.out); err != nil {
 		return fmt.Errorf("write to the stream: %w", err)
+	}
+	if took := time.Since(start); took > writeBlocked {
+		h.packer.wait(took)
 	}
 	h.out = h.out[:0]
 	h.mu.Lock()
@@ -128,13 +140,16 @@ func (h *Holder) gatherNext(ctx context.Context) (more bool, err error) {
 // writer is woken when it may go on. burst is about how many bytes may follow at once. Callers hold h.mu.
 func (h *Holder) takeChunk() (taken takenChunk, burst int64, ok bool) {
 	if len(h.queue.wishes) == 0 {
+		h.held = false
 		h.holders.pass(h)
 		return takenChunk{}, 0, false
 	}
 	alone := h.holders.alone()
+	h.held = true
 	if !h.window.open(alone) || !h.holders.mayStart(h, time.Now()) {
 		return takenChunk{}, 0, false
 	}
+	h.held = false
 	burst = max(0, min(h.queue.bytes, h.window.size(alone)-h.window.out()))
 	taken, ok = h.queue.take()
 	return taken, burst, ok
@@ -166,7 +181,7 @@ func (h *Holder) gatherChunk(ctx context.Context, taken takenChunk, burst int64)
 	size := taken.at.Info.Size
 	h.out.reserve(size, burst)
 	before := len(h.out)
-	h.out.chunkHead(taken.wish, taken.at.Number, size)
+	h.out.chunkHead(taken.wish, taken.at.Number, encodingRaw, size)
 	start := len(h.out)
 	data, err := h.content.ReadChunk(ctx, taken.at, h.out[start:start:cap(h.out)])
 	if errors.Is(err, cafs.ErrNotFound) || errors.Is(err, cafs.ErrCorrupt) {
@@ -180,16 +195,31 @@ func (h *Holder) gatherChunk(ctx context.Context, taken takenChunk, burst int64)
 	if len(data) != size {
 		return fmt.Errorf("read chunk %s: %d bytes instead of %d", taken.at.Info.Key, len(data), size)
 	}
+	room := h.holders.buffer()
+	encoding, packed := h.packer.pack(room, data, taken.sig, h.pathRate())
+	if encoding != encodingRaw {
+		h.out = h.out[:before]
+		h.out.chunkHead(taken.wish, taken.at.Number, encoding, len(packed))
+		data, room = packed, packed
+	}
 	h.out.data(data)
+	h.holders.reuse(room)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.window.written += int64(size)
-	h.holders.started(h, int64(size), h.window.written, h.window.roundTrip)
+	h.window.written += int64(len(data))
+	h.holders.started(h, int64(len(data)), h.window.written, h.window.roundTrip)
 	return nil
 }
 
+// pathRate returns how many bytes a second arrive of late, 0 if that is not known.
+func (h *Holder) pathRate() float64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return max(h.window.best[0], h.window.best[1])
+}
+
 // answerPages answers a request as far as its pages are here and it is not cancelled. Small frames go between the pages.
-func (h *Holder) answerPages(ctx context.Context, request pagesBody) error {
+func (h *Holder) answerPages(ctx context.Context, request queuedPages) error {
 	number := 0
 	for page, err := range h.content.Pages(ctx, request.PagesRequest) {
 		if errors.Is(err, cafs.ErrNotFound) {
@@ -198,6 +228,11 @@ func (h *Holder) answerPages(ctx context.Context, request pagesBody) error {
 		}
 		if err != nil {
 			return fmt.Errorf("read page %d of request %d: %w", number, request.id, err)
+		}
+		if s, ok := request.sigs[number]; ok {
+			if delta := appendDelta([]byte{pageIsDelta}, h.packer.mac, page, s, nil); len(delta) > 1 && len(delta) < len(page) {
+				page = delta
+			}
 		}
 		if err := h.gatherPage(pageBody{request.id, number, page}); err != nil {
 			return err

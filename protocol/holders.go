@@ -14,6 +14,8 @@ type Holders struct {
 	sessions atomic.Int64
 	counted  atomic.Int64 // ranges in sent
 
+	compressor compressor
+
 	// buffers holds batches of sessions that write nothing now.
 	buffers sync.Pool
 

@@ -1,11 +1,11 @@
 package protocol
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"slices"
 	"sync"
@@ -20,8 +20,7 @@ import (
 func largeContent(ranges int) *fakeContent {
 	c := newFakeContent(1, 0, 1)
 	for i := range ranges {
-		data := make([]byte, cafs.ChunkSizeMax)
-		binary.BigEndian.PutUint64(data, uint64(i))
+		data := randomBytes(rand.New(rand.NewPCG(uint64(i), 0)), cafs.ChunkSizeMax)
 		c.ranges = append(c.ranges, slices.Repeat([]cafs.ChunkInfo{c.put(data)}, 8))
 	}
 	return c
@@ -192,7 +191,7 @@ func TestSessionsGetDifferentChunks(t *testing.T) {
 		c := newFakeContent(1, 0, 1)
 		c.ranges = make([][]cafs.ChunkInfo, 1)
 		for i := range 48 {
-			c.ranges[0] = append(c.ranges[0], c.put(bytes.Repeat([]byte{byte(i)}, 64<<10)))
+			c.ranges[0] = append(c.ranges[0], c.put(randomBytes(rand.New(rand.NewPCG(uint64(i), 0)), 64<<10)))
 		}
 		var receivers []*Receiver
 		for range 3 {

@@ -44,6 +44,30 @@ const (
 	LeafItemsMax = 1 << 31
 )
 
+// Deltas below the chunk.
+const (
+	// DeltaBlockMin and DeltaBlockMax bound the blocks that old bytes are signed in. Smaller ones cost more sums than they
+	// save literals.
+	DeltaBlockMin = 512
+	DeltaBlockMax = 4096
+	// PageBlockMin is the same for pages, which are short, and of which an edit changes an item or two.
+	PageBlockMin = 64
+	// pageBlockBytes is what this side takes: of a page of 3.3 KB an edit costs some 200 bytes of sums and as many of literals.
+	pageBlockBytes = 128
+	// SigsSumsMax bounds the sums for one chunk: those of 128 KiB in the smallest blocks, or of 1 MiB in the largest.
+	SigsSumsMax = 2 << 10
+	// OldChunkMax is the most bytes that a receiver signs for one chunk: twice the largest chunk, because what stands between
+	// two neighbours may have got longer or shorter.
+	OldChunkMax = 256 << 10
+	// SigsBytesMax bounds the sums of a session that belong to chunks that are outstanding: those of 16 MiB. A holder keeps
+	// them, in 256 sessions at most.
+	SigsBytesMax = 256 << 10
+	// OldBytesMax bounds what the sessions of a receiver hold of old bytes for chunks that are outstanding.
+	OldBytesMax = 16 << 20
+	// sigsIgnoredMax is how many signatures in a row may be of no use before a session sends no more.
+	sigsIgnoredMax = 32
+)
+
 // What may be outstanding.
 const (
 	// WishesMax is the largest number of wishes of a session that are not over. A complete holder is given 2 s of work,
@@ -57,8 +81,11 @@ const (
 	ReceiverWishedBytesMax = 64 << 20
 	// PagesMax is the largest number of pages in the answer to one PAGES: about 850 KB, and 16 MiB at the very most.
 	PagesMax = 256
-	// PagesOutstandingMax is the largest number of PAGES of a session that are not over.
-	PagesOutstandingMax = 4
+	// PagesOutstandingMax is the largest number of PAGES of a session that are not over, while deltas are on: of a new version
+	// of a list single pages are asked for, here and there, and with few at a time that takes many round trips.
+	// PagesOutstandingPlain is the same for peers without deltas, which are as old as that.
+	PagesOutstandingMax   = 32
+	PagesOutstandingPlain = 4
 	// CancelsMax is the largest number of CANCELs of a session whose DONE has not come: one for each wish.
 	CancelsMax = WishesMax
 	// ControlQueueMax bounds the bytes of small frames that wait for the stream: a full set of wishes with a CANCEL each
@@ -126,6 +153,8 @@ const (
 	readBufferBytes = 256 << 10
 	// controlBufferBytes serves a holder, which reads small frames only and has many sessions.
 	controlBufferBytes = 4 << 10
+	// batchTime is for how long a holder gathers at most: chunks that it makes smaller take their time.
+	batchTime = 5 * time.Millisecond
 	// writeBatchBytes is what a holder gathers before it writes, while there is more to send.
 	writeBatchBytes = 256 << 10
 )

@@ -94,6 +94,9 @@ func decodePages(body []byte) (pagesBody, error) {
 	return m, f.end()
 }
 
+// pageIsDelta stands before a delta that makes a page. Pages begin with their level.
+const pageIsDelta = 128
+
 // pageBody is PAGE: the number-th page of an answer, counted from 0.
 type pageBody struct {
 	id     uint64
@@ -106,6 +109,8 @@ func (m pageBody) append(dst []byte) []byte {
 	dst = appendNumber(dst, int64(m.number))
 	return append(dst, m.data...)
 }
+
+func (m pageBody) isDelta() bool { return m.data[0] == pageIsDelta }
 
 func decodePage(body []byte) (pageBody, error) {
 	f := fields{rest: body}
@@ -262,29 +267,29 @@ func decodeAck(body []byte) (ackBody, error) {
 	return m, f.end()
 }
 
-// sigsBody is SIGS, which belongs to the feature of deltas: what a receiver has in place of a chunk, as sums of blocks.
-// What the sums are is the feature's to say.
+// sigsBody is SIGS: the signature of what a receiver has that is like a chunk of the wish, or a page of the request, that is
+// to come with the id.
 type sigsBody struct {
-	id         uint64
-	number     int
-	blockBytes int64
-	sums       []byte
+	id     uint64
+	number int
+	signature
 }
 
 func (m sigsBody) append(dst []byte) []byte {
 	dst = appendID(dst, m.id)
 	dst = appendNumber(dst, int64(m.number))
-	dst = appendNumber(dst, m.blockBytes)
+	dst = appendNumber(dst, int64(m.blockBytes))
+	dst = appendNumber(dst, int64(m.oldBytes))
 	return append(dst, m.sums...)
 }
 
 func decodeSigs(body []byte) (sigsBody, error) {
 	f := fields{rest: body}
-	m := sigsBody{
-		id:         f.id(),
-		number:     int(f.number("number", 0, RangeChunksMax-1)),
-		blockBytes: f.number("block size", 1, cafs.ChunkSizeMax),
-		sums:       f.tail("sums", 1, FrameBodyMax),
+	m := sigsBody{id: f.id(), number: int(f.number("number", 0, RangeChunksMax-1))}
+	m.blockBytes = int(f.number("block size", PageBlockMin, DeltaBlockMax))
+	m.oldBytes = int(f.number("old bytes", 1, int64(SigsSumsMax/sumBytes*m.blockBytes)))
+	if f.err == nil {
+		m.sums = f.fixed("sums", m.blocks()*sumBytes)
 	}
 	return m, f.end()
 }

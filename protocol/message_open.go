@@ -7,8 +7,25 @@ import (
 )
 
 // features is a set of what a side can do beyond the plain protocol; bit i of byte j stands for feature 8j+i. What both
-// sides have is on. No feature is implemented yet, so that the common set is always empty.
+// sides have is on.
 type features uint64
+
+const (
+	featureZstd  features = 1 << 0 // chunks may be compressed
+	featureDelta features = 1 << 1 // chunks may come as deltas, and SIGS may be sent
+
+	featuresHere = featureZstd | featureDelta
+)
+
+func (f features) has(feature features) bool { return f&feature != 0 }
+
+// pagesMax returns how many PAGES of a session may be outstanding.
+func (f features) pagesMax() int {
+	if f.has(featureDelta) {
+		return PagesOutstandingMax
+	}
+	return PagesOutstandingPlain
+}
 
 // encode returns the bytes of f without trailing zeros.
 func (f features) encode() []byte {

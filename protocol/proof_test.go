@@ -39,6 +39,9 @@ func checkProofVector(t *testing.T, v vector) {
 		t.Errorf("OPEN does not end with the proof")
 	}
 	m := openBody{key: DiscoveryKeyOf(root), nonce: [nonceSize]byte(field("nonce")), network: v.fields["network"]}
+	for i, octet := range field("features") {
+		m.features |= features(octet) << (8 * i)
+	}
 	m.proof = openProof(root, field("receiver"), field("holder"), m.appendUnproved(nil))
 	if got := appendFrame(nil, frameOpen, m.append(nil)); !bytes.Equal(got, sent) {
 		t.Errorf("OPEN is\n%x, want\n%x", got, sent)
@@ -51,6 +54,7 @@ func checkProofVector(t *testing.T, v vector) {
 	rw := &script{in: bytes.NewReader(sent)}
 	cfg := holderConfig(c)
 	cfg.Network, cfg.Local, cfg.Remote = v.fields["network"], field("holder"), field("receiver")
+	cfg.testOnlyWithout = ^m.features
 	if _, err := Accept(rw, cfg); err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +64,7 @@ func checkProofVector(t *testing.T, v vector) {
 	rw = &script{in: bytes.NewReader(field("accept"))}
 	_, accepted, err := Open(rw, ReceiverConfig{
 		Root: root, Network: v.fields["network"], Local: field("receiver"), Remote: field("holder"),
-		Rand: bytes.NewReader(field("nonce")),
+		Rand: bytes.NewReader(field("nonce")), testOnlyWithout: ^m.features,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -96,7 +100,7 @@ func TestDiscoveryKeyText(t *testing.T) {
 // openedWith returns an OPEN for the content's root, as the parties of receiverConfig, changed by change before and by
 // spoil after the proof is made.
 func openedWith(c *fakeContent, change, spoil func(*openBody)) []byte {
-	m := openBody{key: DiscoveryKeyOf(c.Root()), network: "test"}
+	m := openBody{key: DiscoveryKeyOf(c.Root()), network: "test", features: featuresHere}
 	if change != nil {
 		change(&m)
 	}
@@ -125,7 +129,7 @@ func TestAcceptRefusesUnknownAlike(t *testing.T) {
 		{"wrong proof while busy", openedWith(c, nil, func(m *openBody) { m.proof[0] ^= 1 }), busy},
 		{"proof of another nonce", openedWith(c, nil, func(m *openBody) { m.nonce[0] ^= 1 }), nil},
 		{"proof of another root", openedWith(other, nil, func(m *openBody) { m.key = DiscoveryKeyOf(c.Root()) }), nil},
-		{"proof of other features", openedWith(c, nil, func(m *openBody) { m.features = 1 }), nil},
+		{"proof of other features", openedWith(c, nil, func(m *openBody) { m.features = 1 << 7 }), nil},
 		{"wrong network", openedWith(c, func(m *openBody) { m.network = "other" }, nil), nil},
 		{"wrong network while busy", openedWith(c, func(m *openBody) { m.network = "other" }, nil), busy},
 		{"not allowed", openedWith(c, nil, nil), forbid},

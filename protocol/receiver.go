@@ -25,6 +25,10 @@ type ReceiverConfig struct {
 	Ranges func(record []byte) (int64, error)
 	// Rand is where the nonce is read from. Nil stands for crypto/rand.Reader; another one is for tests.
 	Rand io.Reader
+	// Receivers is shared by all sessions of this receiver. Nil stands for a session that is the only one.
+	Receivers *Receivers
+
+	testOnlyWithout features // not named in OPEN
 }
 
 // Accepted is what a holder says of a root when it accepts a session. The caller owns it.
@@ -54,6 +58,11 @@ type ChunkMessage struct {
 	Wish uint64
 	At   ChunkAt
 	Data []byte
+	// Sent is how many bytes came for it.
+	Sent int
+	// Delta tells that Data was made of old bytes of this side. If it is not the chunk, sums of two blocks may have been equal
+	// by chance: the holder need not be to blame, and the chunk is to be wished again, with nothing similar.
+	Delta bool
 }
 
 // PageMessage is the Number-th page, from 0, of the answer to a request. Data is whatever the holder sent, at most
@@ -62,6 +71,8 @@ type PageMessage struct {
 	Request uint64
 	Number  int
 	Data    []byte
+	// Delta tells that Data was made of old bytes of this side; see ChunkMessage.
+	Delta bool
 }
 
 // DoneMessage tells what of a wish or request is not coming.
@@ -104,6 +115,12 @@ type Receiver struct {
 	in     frameReader
 	out    outbox
 	ranges int64
+	on     features
+	shared *Receivers
+	mac    *blockMAC // only for the goroutine that writes
+
+	// unpacked is what a chunk that did not come raw is made in; only Next uses it.
+	unpacked []byte
 
 	// haves and members hold the holder to its rates; only Next uses them.
 	haves, members budget
@@ -131,11 +148,15 @@ func Open(rw io.ReadWriteCloser, cfg ReceiverConfig) (*Receiver, Accepted, error
 	}
 	stream := &meteredStream{ReadWriteCloser: rw}
 	r := &Receiver{
-		stream:  stream,
-		in:      newFrameReader(stream, readBufferBytes),
-		out:     outbox{w: stream},
-		account: newAccount(),
+		stream: stream,
+		in:     newFrameReader(stream, readBufferBytes),
+		out:    outbox{w: stream},
+		shared: cfg.Receivers,
 	}
+	if r.shared == nil {
+		r.shared = new(Receivers)
+	}
+	r.account = newAccount(r.shared)
 	shown, err := r.sendOpen(cfg)
 	if err != nil {
 		return nil, Accepted{}, err
@@ -163,7 +184,7 @@ func checkParties(network string, ids ...[]byte) error {
 }
 
 func (r *Receiver) sendOpen(cfg ReceiverConfig) (proof, error) {
-	m := openBody{key: DiscoveryKeyOf(cfg.Root), network: cfg.Network}
+	m := openBody{key: DiscoveryKeyOf(cfg.Root), network: cfg.Network, features: featuresHere &^ cfg.testOnlyWithout}
 	random := cfg.Rand
 	if random == nil {
 		random = rand.Reader
@@ -171,6 +192,7 @@ func (r *Receiver) sendOpen(cfg ReceiverConfig) (proof, error) {
 	if _, err := io.ReadFull(random, m.nonce[:]); err != nil {
 		return proof{}, fmt.Errorf("make a nonce: %w", err)
 	}
+	r.on, r.mac = m.features, newBlockMAC(m.nonce)
 	m.proof = openProof(cfg.Root, cfg.Local, cfg.Remote, m.appendUnproved(nil))
 	if _, err := r.stream.Write(appendFrame(nil, frameOpen, m.append(nil))); err != nil {
 		return proof{}, fmt.Errorf("send OPEN: %w", err)
@@ -208,6 +230,7 @@ func (r *Receiver) readAnswer(cfg ReceiverConfig, shown proof) (Accepted, error)
 	if err != nil {
 		return Accepted{}, violation(frameAccept, RuleMalformed, "%w", err)
 	}
+	r.on &= m.features
 	return Accepted{Record: m.record, Complete: m.complete, Have: have}, nil
 }
 
@@ -238,6 +261,15 @@ func refusal(body []byte) error {
 //
 // It fails with ErrLimit beyond WishesMax wishes or WishedBytesMax bytes outstanding, or while the holder does not read.
 func (r *Receiver) Wish(rangeNumber int64, bits Bits, chunks []cafs.ChunkInfo) (id uint64, err error) {
+	return r.WishSimilar(rangeNumber, bits, chunks, nil)
+}
+
+// WishSimilar is Wish for chunks of which something similar is here: old returns it for a wished chunk, or nothing. It is
+// called by the goroutine that writes to the stream, right before the wish goes out, and may read from a disk. The
+// session keeps what it returns, of which it uses OldChunkMax bytes at most, until the chunk is settled.
+func (r *Receiver) WishSimilar(
+	rangeNumber int64, bits Bits, chunks []cafs.ChunkInfo, old func(number int) []byte,
+) (id uint64, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if rangeNumber < 0 || rangeNumber >= r.ranges {
@@ -248,7 +280,12 @@ func (r *Receiver) Wish(rangeNumber int64, bits Bits, chunks []cafs.ChunkInfo) (
 		return 0, fmt.Errorf("wish in range %d: %w", rangeNumber, err)
 	}
 	m := wishBody{id: r.account.last + 1, rangeNumber: rangeNumber, bits: bits}
-	if err := r.out.add(appendFrame(nil, frameWish, m.append(nil))); err != nil {
+	var sigs func() []byte
+	if old != nil && r.signs() {
+		wished := worthSigning(bits, chunks)
+		sigs = func() []byte { return r.signWish(m.id, wished, old) }
+	}
+	if err := r.out.addAfter(sigs, appendFrame(nil, frameWish, m.append(nil))); err != nil {
 		return 0, fmt.Errorf("wish in range %d: %w", rangeNumber, err)
 	}
 	r.account.addWish(rangeNumber, bits, chunks, bytes)
@@ -259,18 +296,28 @@ func (r *Receiver) Wish(rangeNumber int64, bits Bits, chunks []cafs.ChunkInfo) (
 // and at most PagesMax of them; a holder that lacks one ends with a DoneMessage. Only the caller, who reads the refs,
 // knows which page is the last: it then calls EndPages.
 //
-// It fails with ErrLimit beyond PagesOutstandingMax requests outstanding, or while the holder does not read.
+// It fails with ErrLimit beyond PagesOutstandingMax requests outstanding, PagesOutstandingPlain without deltas, or while the holder does not read.
 func (r *Receiver) RequestPages(request PagesRequest) (id uint64, err error) {
+	return r.RequestSimilarPages(request, 0, nil)
+}
+
+// RequestSimilarPages is RequestPages for an answer of which something similar to the first pages is here: old returns it for a
+// page by its number, or nothing. It is called as for WishSimilar.
+func (r *Receiver) RequestSimilarPages(request PagesRequest, pages int, old func(number int) []byte) (id uint64, err error) {
 	if err := request.check(); err != nil {
 		return 0, fmt.Errorf("request pages: %w", err)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if err := r.account.checkPages(); err != nil {
+	if err := r.account.checkPages(r.on); err != nil {
 		return 0, fmt.Errorf("request pages: %w", err)
 	}
 	m := pagesBody{r.account.last + 1, request}
-	if err := r.out.add(appendFrame(nil, framePages, m.append(nil))); err != nil {
+	var sigs func() []byte
+	if old != nil && r.signs() {
+		sigs = func() []byte { return r.signPages(m.id, pages, old) }
+	}
+	if err := r.out.addAfter(sigs, appendFrame(nil, framePages, m.append(nil))); err != nil {
 		return 0, fmt.Errorf("request pages: %w", err)
 	}
 	r.account.addPages()
@@ -341,7 +388,7 @@ func (r *Receiver) Next(buf []byte) (Message, error) {
 	}
 	switch t {
 	case frameChunk:
-		return r.chunk(body)
+		return r.chunk(body, buf)
 	case framePage:
 		return r.page(body)
 	case frameDone:
@@ -355,20 +402,60 @@ func (r *Receiver) Next(buf []byte) (Message, error) {
 	}
 }
 
-func (r *Receiver) chunk(body []byte) (Message, error) {
+func (r *Receiver) chunk(body, buf []byte) (Message, error) {
 	m, err := decodeChunk(body)
 	if err != nil {
 		return nil, violation(frameChunk, RuleMalformed, "%w", err)
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	at, err := r.account.chunk(m)
+	at, old, err := r.enterChunk(m)
 	if err != nil {
 		return nil, err
 	}
+	data, err := r.unpack(m, at.Info.Size, old, buf)
+	if err != nil {
+		return nil, violation(frameChunk, RuleMalformed, "encoding %d: %w", m.encoding, err)
+	}
+	return ChunkMessage{Wish: m.id, At: at, Data: data, Sent: len(m.data), Delta: m.encoding == encodingDelta}, nil
+}
+
+func (r *Receiver) enterChunk(m chunkBody) (ChunkAt, oldChunk, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	at, old, err := r.account.chunk(m, r.on)
+	if err != nil {
+		return ChunkAt{}, oldChunk{}, err
+	}
 	r.received += int64(len(m.data))
 	r.scheduleAck()
-	return ChunkMessage{Wish: m.id, At: at, Data: m.data}, nil
+	return at, old, nil
+}
+
+// decompressor returns nil if nothing may be compressed.
+func (r *Receiver) decompressor() *decompressor {
+	if r.on.has(featureZstd) {
+		return &r.shared.decompressor
+	}
+	return nil
+}
+
+// unpack returns the bytes of a chunk, in buf if its capacity suffices.
+func (r *Receiver) unpack(m chunkBody, size int, old oldChunk, buf []byte) ([]byte, error) {
+	if m.encoding == encodingRaw {
+		return m.data, nil
+	}
+	if r.unpacked == nil {
+		r.unpacked = make([]byte, 0, cafs.ChunkSizeMax)
+	}
+	var err error
+	if m.encoding == encodingZstd {
+		r.unpacked, err = r.decompressor().decompress(r.unpacked[:0], m.data, size)
+	} else {
+		r.unpacked, err = applyDelta(r.unpacked[:0], m.data, old.bytes, old.blockBytes, size, r.decompressor())
+	}
+	if err != nil {
+		return nil, err
+	}
+	return append(buf[:0], r.unpacked...), nil
 }
 
 // scheduleAck sees to it that an ACK goes out AckInterval after the first chunk that has none. Callers hold r.mu.
@@ -400,11 +487,19 @@ func (r *Receiver) page(body []byte) (Message, error) {
 		return nil, violation(framePage, RuleMalformed, "%w", err)
 	}
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	if err := r.account.page(m); err != nil {
+	old, err := r.account.page(m, r.on)
+	r.mu.Unlock()
+	if err != nil {
 		return nil, err
 	}
-	return PageMessage{Request: m.id, Number: m.number, Data: m.data}, nil
+	if !m.isDelta() {
+		return PageMessage{Request: m.id, Number: m.number, Data: m.data}, nil
+	}
+	page, err := applyPageDelta(m.data[1:], old.bytes, old.blockBytes)
+	if err != nil {
+		return nil, violation(framePage, RuleMalformed, "delta: %w", err)
+	}
+	return PageMessage{Request: m.id, Number: m.number, Data: page, Delta: true}, nil
 }
 
 func (r *Receiver) done(body []byte) (Message, error) {
@@ -451,5 +546,8 @@ func (r *Receiver) Close() error {
 	r.mu.Unlock()
 	err := r.stream.Close()
 	r.out.close()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.account.dropOld()
 	return err
 }

@@ -15,6 +15,9 @@ type account struct {
 	pages   map[uint64]*openPages
 	bytes   int64 // of the chunks that the open wishes still wait for
 	cancels int   // CANCELs whose DONE has not come
+	room    *Receivers
+	sums    int // bytes of the sums sent for chunks that are outstanding
+	ignored int // chunks in a row that were signed for and did not come as a delta
 }
 
 // openWish is a wish of which something may still come: chunks, or the DONE of a CANCEL.
@@ -25,6 +28,17 @@ type openWish struct {
 	leftCount   int
 	cancelled   Bits // what CANCELs named; nil before the first
 	cancels     int
+	old         signed // by the chunk's number
+}
+
+// signed is what was signed for chunks or pages that are outstanding, by their numbers. It is nil before the first.
+type signed map[int]oldChunk
+
+// oldChunk is what a chunk or page was signed for with.
+type oldChunk struct {
+	bytes      []byte
+	blockBytes int
+	sums       int // their length
 }
 
 func (w *openWish) over() bool { return w.leftCount == 0 && w.cancels == 0 }
@@ -34,12 +48,13 @@ type openPages struct {
 	next      int  // the number of the next page
 	ended     bool // no page may come any more
 	cancelled bool // its DONE has not come
+	old       signed
 }
 
 func (p *openPages) over() bool { return p.ended && !p.cancelled }
 
-func newAccount() account {
-	return account{wishes: make(map[uint64]*openWish), pages: make(map[uint64]*openPages)}
+func newAccount(room *Receivers) account {
+	return account{wishes: make(map[uint64]*openWish), pages: make(map[uint64]*openPages), room: room}
 }
 
 // checkWish returns what the chunks of a wish weigh in bytes, or why it must not be sent.
@@ -76,8 +91,8 @@ func (a *account) addWish(rangeNumber int64, bits Bits, chunks []cafs.ChunkInfo,
 }
 
 // checkPages returns why no PAGES may be sent now.
-func (a *account) checkPages() error {
-	if len(a.pages) >= PagesOutstandingMax {
+func (a *account) checkPages(on features) error {
+	if len(a.pages) >= on.pagesMax() {
 		return fmt.Errorf("%d requests of pages are outstanding: %w", len(a.pages), ErrLimit)
 	}
 	return nil
@@ -135,24 +150,48 @@ func (a *account) addCancel(id uint64, bits Bits) {
 }
 
 // chunk enters a chunk that came, and says which one it is.
-func (a *account) chunk(m chunkBody) (ChunkAt, error) {
+func (a *account) chunk(m chunkBody, on features) (ChunkAt, oldChunk, error) {
+	none := oldChunk{}
 	w := a.wishes[m.id]
 	if w == nil {
-		return ChunkAt{}, violation(frameChunk, RuleNotAsked, "chunk %d of wish %d, which is not open", m.number, m.id)
+		return ChunkAt{}, none, violation(frameChunk, RuleNotAsked, "chunk %d of wish %d, which is not open", m.number, m.id)
 	}
 	if m.number >= len(w.chunks) || !w.left.Get(m.number) {
-		return ChunkAt{}, violation(frameChunk, RuleNotAsked, "chunk %d of wish %d, which does not wait for it", m.number, m.id)
+		return ChunkAt{}, none, violation(frameChunk, RuleNotAsked, "chunk %d of wish %d, which does not wait for it", m.number, m.id)
 	}
-	if m.encoding != encodingRaw {
-		return ChunkAt{}, violation(frameChunk, RuleUnexpected, "encoding %d belongs to a feature that is off", m.encoding)
+	if err := w.checkEncoding(m, on); err != nil {
+		return ChunkAt{}, none, err
 	}
 	at := ChunkAt{Range: w.rangeNumber, Number: m.number, Info: w.chunks[m.number]}
-	if len(m.data) != at.Info.Size {
-		return ChunkAt{}, violation(frameChunk, RuleSize, "chunk of %d bytes instead of %d", len(m.data), at.Info.Size)
+	old, signed := w.old[m.number]
+	switch {
+	case m.encoding == encodingDelta:
+		a.ignored = 0
+	case signed:
+		a.ignored++
 	}
 	a.settle(w, m.number)
 	a.forgetWish(m.id, w)
-	return at, nil
+	return at, old, nil
+}
+
+// checkEncoding holds the encoding of a chunk that is wished, and the bytes that came, against what they may be.
+func (w *openWish) checkEncoding(m chunkBody, on features) error {
+	size := w.chunks[m.number].Size
+	_, signed := w.old[m.number]
+	switch {
+	case m.encoding == encodingRaw && len(m.data) != size:
+		return violation(frameChunk, RuleSize, "chunk of %d bytes instead of %d", len(m.data), size)
+	case m.encoding == encodingRaw:
+		return nil
+	case m.encoding == encodingZstd && !on.has(featureZstd) || m.encoding == encodingDelta && !on.has(featureDelta):
+		return violation(frameChunk, RuleUnexpected, "encoding %d belongs to a feature that is off", m.encoding)
+	case m.encoding == encodingDelta && !signed:
+		return violation(frameChunk, RuleNotAsked, "a delta to nothing for chunk %d of wish %d", m.number, m.id)
+	case len(m.data) >= size:
+		return violation(frameChunk, RuleSize, "%d bytes for a chunk of %d", len(m.data), size)
+	}
+	return nil
 }
 
 // settle takes a chunk off the wish.
@@ -160,6 +199,50 @@ func (a *account) settle(w *openWish, number int) {
 	w.left.Clear(number)
 	w.leftCount--
 	a.bytes -= int64(w.chunks[number].Size)
+	a.forgetOld(w.old, number)
+}
+
+// sign enters what a chunk of an open wish, or a page of an open request, is signed for with, and reports whether there was
+// room for it.
+func (a *account) sign(id uint64, number int, old oldChunk) bool {
+	var all *signed
+	if w := a.wishes[id]; w != nil && w.left.Get(number) {
+		all = &w.old
+	}
+	if p := a.pages[id]; p != nil && !p.ended {
+		all = &p.old
+	}
+	if all == nil || a.sums+old.sums > SigsBytesMax || !a.room.take(len(old.bytes)) {
+		return false
+	}
+	if *all == nil {
+		*all = make(signed)
+	}
+	(*all)[number] = old
+	a.sums += old.sums
+	return true
+}
+
+func (a *account) forgetOld(from signed, number int) {
+	a.sums -= from[number].sums
+	a.room.give(len(from[number].bytes))
+	delete(from, number)
+}
+
+// dropOld forgets all old bytes: the session is over.
+func (a *account) dropOld() {
+	for _, w := range a.wishes {
+		a.forgetAllOld(w.old)
+	}
+	for _, p := range a.pages {
+		a.forgetAllOld(p.old)
+	}
+}
+
+func (a *account) forgetAllOld(from signed) {
+	for number := range from {
+		a.forgetOld(from, number)
+	}
 }
 
 func (a *account) forgetWish(id uint64, w *openWish) {
@@ -168,20 +251,29 @@ func (a *account) forgetWish(id uint64, w *openWish) {
 	}
 }
 
-// page enters a page that came.
-func (a *account) page(m pageBody) error {
+// page enters a page that came, and returns what it was signed for with, if it is a delta.
+func (a *account) page(m pageBody, on features) (old oldChunk, err error) {
 	p := a.pages[m.id]
 	if p == nil || p.ended {
-		return violation(framePage, RuleNotAsked, "page %d of request %d, which is not open", m.number, m.id)
+		return old, violation(framePage, RuleNotAsked, "page %d of request %d, which is not open", m.number, m.id)
 	}
 	if m.number != p.next {
-		return violation(framePage, RuleOrder, "page %d of request %d instead of %d", m.number, m.id, p.next)
+		return old, violation(framePage, RuleOrder, "page %d of request %d instead of %d", m.number, m.id, p.next)
 	}
+	old, ok := p.old[m.number]
+	switch {
+	case !m.isDelta():
+	case !on.has(featureDelta):
+		return old, violation(framePage, RuleUnexpected, "a delta belongs to a feature that is off")
+	case !ok:
+		return old, violation(framePage, RuleNotAsked, "a delta to nothing for page %d of request %d", m.number, m.id)
+	}
+	a.forgetOld(p.old, m.number)
 	p.next++
 	if p.next == PagesMax {
 		a.endPages(m.id)
 	}
-	return nil
+	return old, nil
 }
 
 // endPages makes further pages of a request violations.
@@ -191,6 +283,7 @@ func (a *account) endPages(id uint64) {
 		return
 	}
 	p.ended = true
+	a.forgetAllOld(p.old)
 	if p.over() {
 		delete(a.pages, id)
 	}

@@ -30,6 +30,12 @@ func (s *meteredStream) traffic() (read, written int64) {
 	return s.read.Load(), s.written.Load()
 }
 
+// laterFrames are made when it is their turn, because that takes time.
+type laterFrames struct {
+	before int // how much of what is queued goes out before them
+	make   func() []byte
+}
+
 // outbox writes small frames to a stream without making anybody wait: what comes while a write is under way goes out
 // together after it. Its goroutine lives only as long as there is something to write.
 type outbox struct {
@@ -38,6 +44,7 @@ type outbox struct {
 	// mu guards what follows. It is not held during a write.
 	mu      sync.Mutex
 	queued  []byte
+	later   []laterFrames // in queued, in their order
 	spare   []byte
 	writing sync.WaitGroup
 	active  bool
@@ -46,7 +53,11 @@ type outbox struct {
 
 // add queues a frame. It fails with ErrLimit when ControlQueueMax bytes wait already, and with the reason when the
 // outbox was closed or a write has failed.
-func (o *outbox) add(frame []byte) error {
+func (o *outbox) add(frame []byte) error { return o.addAfter(nil, frame) }
+
+// addAfter queues a frame, and before it, unless it is nil, what make returns when it is called for them to go out. That is
+// not counted: it waits for nobody.
+func (o *outbox) addAfter(make func() []byte, frame []byte) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.err != nil {
@@ -54,6 +65,9 @@ func (o *outbox) add(frame []byte) error {
 	}
 	if len(o.queued)+len(frame) > ControlQueueMax {
 		return fmt.Errorf("%d bytes wait for the stream: %w", len(o.queued), ErrLimit)
+	}
+	if make != nil {
+		o.later = append(o.later, laterFrames{len(o.queued), make})
 	}
 	o.queued = append(o.queued, frame...)
 	if !o.active {
@@ -65,27 +79,50 @@ func (o *outbox) add(frame []byte) error {
 
 func (o *outbox) drain() {
 	for {
-		batch := o.take()
+		batch, later := o.take()
 		if batch == nil {
 			return
 		}
-		if _, err := o.w.Write(batch); err != nil {
+		if err := o.write(batch, later); err != nil {
 			o.fail(fmt.Errorf("write to the stream: %w", err))
 		}
 	}
 }
 
+// write writes a batch, and what is to be made on the way.
+func (o *outbox) write(batch []byte, later []laterFrames) error {
+	if len(later) == 0 {
+		_, err := o.w.Write(batch)
+		return err
+	}
+	if before := later[0].before; before > 0 { // it does not wait for what is to be made
+		if _, err := o.w.Write(batch[:before]); err != nil {
+			return err
+		}
+	}
+	for i, l := range later {
+		end := len(batch)
+		if i+1 < len(later) {
+			end = later[i+1].before
+		}
+		if _, err := o.w.Write(append(l.make(), batch[l.before:end]...)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // take returns what is queued, or nil after which the goroutine must end.
-func (o *outbox) take() []byte {
+func (o *outbox) take() ([]byte, []laterFrames) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.err != nil || len(o.queued) == 0 {
 		o.active = false
-		return nil
+		return nil, nil
 	}
-	batch := o.queued
-	o.queued, o.spare = o.spare[:0], batch
-	return batch
+	batch, later := o.queued, o.later
+	o.queued, o.spare, o.later = o.spare[:0], batch, nil
+	return batch, later
 }
 
 func (o *outbox) fail(err error) {

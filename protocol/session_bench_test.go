@@ -161,7 +161,7 @@ func BenchmarkChunkFrame(b *testing.B) {
 			for b.Loop() {
 				out = out[:0]
 				out.reserve(size, 0)
-				out.chunkHead(7, 3, size)
+				out.chunkHead(7, 3, encodingRaw, size)
 				out.data(data)
 				stream.rest = out
 				_, body, err := reader.next(buf)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"slices"
 	"strings"
@@ -72,13 +73,16 @@ func TestHostileHolder(t *testing.T) {
 		{"chunk after it was missing", gone0 + abc, frameChunk, RuleNotAsked},
 		{"chunk too short", "\x07\x05\x01\x00\x00ab", frameChunk, RuleSize},
 		{"chunk too long", "\x07\x07\x01\x00\x00abcd", frameChunk, RuleSize},
-		{"chunk of an encoding that is off", "\x07\x06\x01\x00\x01abc", frameChunk, RuleUnexpected},
+		{"chunk compressed to its own size", "\x07\x06\x01\x00\x01abc", frameChunk, RuleSize},
+		{"chunk compressed to what is not zstd", "\x07\x05\x01\x00\x01ab", frameChunk, RuleMalformed},
+		{"chunk as a delta to nothing", "\x07\x05\x01\x00\x02ab", frameChunk, RuleNotAsked},
 		{"chunk with a number that is not minimal", "\x07\x07\x81\x00\x00\x00abc", frameChunk, RuleMalformed},
 		{"chunk with nothing", "\x07\x00", frameChunk, RuleMalformed},
 		{"page not asked for", "\x06\x06\x07\x00page", framePage, RuleNotAsked},
 		{"page of a wish", "\x06\x06\x01\x00page", framePage, RuleNotAsked},
 		{"page twice", page0 + page0, framePage, RuleOrder},
 		{"page left out", page1, framePage, RuleOrder},
+		{"page as a delta to nothing", "\x06\x06\x02\x00\x80\x00\x00\x00", framePage, RuleNotAsked},
 		{"page after the end", ended + page0, framePage, RuleNotAsked},
 		{"page 256", "\x06\x07\x02\x80\x02page", framePage, RuleMalformed},
 		{"DONE of nothing", "\x08\x04\x09\x00\x01\x80", frameDone, RuleNotAsked},
@@ -301,7 +305,10 @@ func serve(t *testing.T, c *fakeContent, raw string) error {
 }
 
 func TestHostileReceiver(t *testing.T) {
-	const wish1 = "\x04\x04\x01\x00\x01\xe0" // all of range 0 under id 1
+	const (
+		wish1 = "\x04\x04\x01\x00\x01\xe0"             // all of range 0 under id 1
+		sigs1 = "\x0d\x0d\x01\x00\x80\x04\x0712345678" // chunk 0 of wish 1, 7 old bytes in blocks of 512
+	)
 	for _, test := range []struct {
 		name  string
 		raw   string
@@ -320,7 +327,14 @@ func TestHostileReceiver(t *testing.T) {
 		{"ACK of more than was sent", "\x0a\x01\x7f", frameAck, RuleOrder},
 		{"ACK of nothing", "\x0a\x01\x00", frameAck, RuleMalformed},
 		{"PEERS too many", strings.Repeat("\x0c\x04\x01r\x01a", 2*PeersMax+2), framePeers, RuleLimit},
-		{"SIGS of a feature that is off", "\x0d\x04\x01\x00\x10s", frameSigs, RuleUnexpected},
+		{"SIGS with a block size that is none", "\x0d\x04\x01\x00\x10s", frameSigs, RuleMalformed},
+		{"SIGS of a wish that was", wish1 + sigs1, frameSigs, RuleOrder},
+		{"SIGS of two wishes", sigs1 + "\x0d\x0d\x02\x00\x80\x04\x0712345678", frameSigs, RuleOrder},
+		{"SIGS twice", sigs1 + sigs1, frameSigs, RuleOrder},
+		{"SIGS and another wish", sigs1 + "\x04\x04\x02\x00\x01\xe0", frameWish, RuleOrder},
+		{"SIGS and another request of pages", sigs1 + "\x05\x05\x02\x00\x00\x00\x00", framePages, RuleOrder},
+		{"SIGS in blocks for pages", "\x0d\x0c\x01\x00\x40\x0712345678" + wish1, frameWish, RuleSize},
+		{"SIGS of what is not wished", sigs1 + "\x04\x04\x01\x00\x01\x60", frameWish, RuleNotAsked},
 		{"OPEN again", string(openedWith(tinyContent(), nil, nil)), frameOpen, RuleUnexpected},
 		{"CHUNK", "\x07\x06\x01\x00\x00abc", frameChunk, RuleUnexpected},
 		{"HAVE", "\x0b\x03\x00\x01\x01", frameHave, RuleUnexpected},
@@ -382,7 +396,7 @@ func wishFrame(id uint64, bits byte) string {
 func TestHostileQueues(t *testing.T) {
 	big := func() *fakeContent {
 		c := newFakeContent(1, 0, 1)
-		c.ranges = append(c.ranges, slices.Repeat([]cafs.ChunkInfo{c.put(make([]byte, cafs.ChunkSizeMax))}, 8))
+		c.ranges = append(c.ranges, slices.Repeat([]cafs.ChunkInfo{c.put(randomBytes(rand.New(rand.NewPCG(1, 1)), cafs.ChunkSizeMax))}, 8))
 		return c
 	}
 	for _, test := range []struct {
@@ -408,7 +422,7 @@ func TestHostileQueues(t *testing.T) {
 				}
 				return string([]byte{5, 5, byte(i), 0, 0, 0, 0})
 			},
-			1 + PagesOutstandingMax + 2, framePages, RuleLimit,
+			1 + PagesOutstandingMax + 64, framePages, RuleLimit, // some are answered while it gathers chunks
 		},
 		{
 			"cancels", big(), func(i int) string {

@@ -198,13 +198,13 @@ func TestOpenChecksRanges(t *testing.T) {
 // A CANCEL names what is outstanding, and each of several has its answer.
 func TestCancelAccount(t *testing.T) {
 	chunks := tinyContent().ranges[0]
-	a := newAccount()
+	a := newAccount(new(Receivers))
 	weight, err := a.checkWish(allBits(3), chunks)
 	if err != nil || weight != 3+4+5 {
 		t.Fatalf("a wish of %d bytes: %v", weight, err)
 	}
 	a.addWish(0, allBits(3), chunks, weight)
-	if _, err := a.chunk(chunkBody{id: 1, data: []byte("abc")}); err != nil {
+	if _, _, err := a.chunk(chunkBody{id: 1, data: []byte("abc")}, 0); err != nil {
 		t.Fatal(err)
 	}
 	for _, step := range []struct{ named, sent Bits }{

@@ -226,6 +226,9 @@ func summary(result node.Result) []string {
 	if result.Fetched > 0 || len(result.Peers) > 0 {
 		first += fmt.Sprintf(", %s from %s", size(result.Fetched), count(len(result.Peers), "peer"))
 	}
+	if result.Saved > 0 {
+		first += fmt.Sprintf(", sent as %s", size(result.Fetched-result.Saved))
+	}
 	if result.Duplicate > 0 {
 		first += fmt.Sprintf(", %s of it twice", size(result.Duplicate))
 	}

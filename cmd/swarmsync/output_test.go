@@ -149,6 +149,11 @@ func TestSummary(t *testing.T) {
 		want   string
 	}{
 		{"rate", node.Result{Bytes: 3e6, Reused: 3e6, Duration: time.Second}, "3.0 MB in 1.0 s (3.0 MB/s): 3.0 MB here already"},
+		{
+			"saved",
+			node.Result{Bytes: 3e6, Reused: 2e6, Fetched: 1e6, Saved: 9e5, Duration: time.Second, Peers: make([]node.PeerShare, 1)},
+			"3.0 MB in 1.0 s (3.0 MB/s): 2.0 MB here already, 1.0 MB from 1 peer, sent as 100 kB\n0 B (0%) from  over  (), partial",
+		},
 		{"no time for a rate", node.Result{Bytes: 3, Reused: 3, Duration: 20 * time.Millisecond}, "3 B in less than 0.1 s: 3 B here already"},
 		{
 			"nothing of nothing",

@@ -10,7 +10,7 @@ import (
 )
 
 // deltaTools know how to use what is there already; BitTorrent clients do not.
-var deltaTools = []string{"swarmsync", "rsync", "curl", "desync", "casync", "kubo"}
+var deltaTools = []string{"swarmsync", "rsync", "rsync-z", "curl", "desync", "casync", "kubo"}
 
 func delta(ctx context.Context, b *bench, w *report.Workload) error {
 	old, err := b.random(1 << 30)

@@ -29,7 +29,7 @@ type tool struct {
 // tools are all that are known, references and swarmsync included.
 func tools() []tool {
 	return []tool{
-		bareTool(), swarmsyncTool(), rsyncTool(), curlTool(), libtorrentTool(), aria2Tool(), desyncTool(), desyncTreeTool(),
+		bareTool(), swarmsyncTool(), rsyncTool(), rsyncZTool(), curlTool(), libtorrentTool(), aria2Tool(), desyncTool(), desyncTreeTool(),
 		casyncTool(), kuboTool(), kuboPinTool(),
 	}
 }

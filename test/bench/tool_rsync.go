@@ -18,11 +18,23 @@ func rsyncTool() tool {
 		note:    "its daemon, no encryption, a checksum of the whole file",
 		command: "rsync -rt --stats rsync://HOLDER/m/FILE out",
 		version: []string{"rsync", "--version"},
-		prepare: func(_ context.Context, s *stage) (offer, error) { return rsyncOffer{s.content}, nil },
+		prepare: func(_ context.Context, s *stage) (offer, error) { return rsyncOffer{s.content, false}, nil },
 	}
 }
 
-type rsyncOffer struct{ content }
+// rsyncZTool is rsync with compression, which is what it sends least with.
+func rsyncZTool() tool {
+	t := rsyncTool()
+	t.name, t.note = "rsync-z", "rsync with compression"
+	t.command = "rsync -rtz --stats rsync://HOLDER/m/FILE out"
+	t.prepare = func(_ context.Context, s *stage) (offer, error) { return rsyncOffer{s.content, true}, nil }
+	return t
+}
+
+type rsyncOffer struct {
+	content
+	compress bool
+}
 
 func (o rsyncOffer) begin(ctx context.Context, r *round) (fetch, error) {
 	port, err := freePort()
@@ -55,16 +67,19 @@ func (o rsyncOffer) begin(ctx context.Context, r *round) (fetch, error) {
 		}
 	}
 	return fetch{run: func(ctx context.Context, _ int) (arrival, error) {
-		return r.rsync(ctx, url+filepath.Base(o.path), path)
+		return r.rsync(ctx, url+filepath.Base(o.path), path, o.compress)
 	}}, nil
 }
 
-func (r *round) rsync(ctx context.Context, from, to string) (arrival, error) {
+func (r *round) rsync(ctx context.Context, from, to string, compress bool) (arrival, error) {
 	args := []string{"rsync", "-t", "--stats", from, to}
 	if info, err := os.Stat(r.content.path); err != nil {
 		return arrival{}, err
 	} else if info.IsDir() {
 		args = []string{"rsync", "-rt", "--stats", from + "/", to}
+	}
+	if compress {
+		args = append(args, "--compress")
 	}
 	stats, err := r.do(ctx, r.receivers[0], sandbox.Receiver, "", args...)
 	if err != nil {
