@@ -72,7 +72,7 @@ func summarize(w io.Writer, nodes []*process, first, second transfer) error {
 			fmt.Fprintf(w, "%-8s peak memory %s\n", n.name, bytesText(peak))
 		}
 	}
-	overhead := float64(first.result.WireIn+first.result.WireOut-first.result.Fetched) / float64(first.result.Bytes)
+	overhead := float64(first.result.WireIn+first.result.WireOut+first.result.Saved-first.result.Fetched) / float64(first.result.Bytes)
 	delta := float64(second.result.WireIn+second.result.WireOut) / float64(second.result.Bytes)
 	fmt.Fprintf(w, "beside the chunks the first get moved %.2f %% of the content; the changed version took %.2f %% of its size\n",
 		100*overhead, 100*delta)
