@@ -132,6 +132,27 @@ func (w *entryWalk) checkNext(e Entry) error {
 	return nil
 }
 
+// Below enumerates what is in a directory, at any depth, with paths that begin there; an empty path is the top. It stops
+// after the first error.
+func (t Tree) Below(ctx context.Context, dir string) iter.Seq2[TreeEntry, error] {
+	return func(yield func(TreeEntry, error) bool) {
+		for e, err := range t.Entries(ctx, dir) {
+			if err == nil && e.Path == dir {
+				continue
+			}
+			if err == nil && !isBelow(e.Path, dir) {
+				return
+			}
+			if err == nil && dir != "" {
+				e.Path = e.Path[len(dir)+1:]
+			}
+			if !yield(e, err) {
+				return
+			}
+		}
+	}
+}
+
 // Lookup returns the entry of a path; the error wraps ErrNotFound if there is none.
 func (t Tree) Lookup(ctx context.Context, path string) (TreeEntry, error) {
 	for e, err := range t.Entries(ctx, path) {

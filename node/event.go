@@ -20,6 +20,8 @@ const (
 	EventDropped EventKind = "dropped"
 	// EventNote: something that a user may want to know.
 	EventNote EventKind = "note"
+	// EventEntry: a Fetch with List found the Entry.
+	EventEntry EventKind = "entry"
 	// EventDamage: a Verify found the Damage.
 	EventDamage EventKind = "damage"
 )
@@ -49,8 +51,20 @@ type Event struct {
 	Address string  `json:"address,omitempty"`
 	Message string  `json:"message,omitempty"`
 
+	// Entry is what an EventEntry is about.
+	Entry *Entry `json:"entry,omitempty"`
 	// Damage is what an EventDamage is about.
 	Damage *Damage `json:"damage,omitempty"`
+}
+
+// Entry is an entry of a tree as users are told of it.
+type Entry struct {
+	// Path is below the top of the tree, or below FetchOptions.Path. What is no UTF-8 in it is replaced by U+FFFD in JSON.
+	Path string `json:"path"`
+	// Type is "directory", "file", "executable" or "symlink".
+	Type   string `json:"type"`
+	Size   int64  `json:"size"`
+	Target string `json:"target,omitempty"`
 }
 
 // Result is what a Fetch did.
@@ -63,6 +77,10 @@ type Result struct {
 	Bytes   int64 `json:"bytes"`
 	Reused  int64 `json:"reused"`
 	Fetched int64 `json:"fetched"`
+	// Missing is what a dry run would have fetched.
+	Missing int64 `json:"missing,omitempty"`
+	// PathBytes is the size of what FetchOptions.Path names, or of the content if it is empty.
+	PathBytes int64 `json:"path_bytes,omitempty"`
 	// Deleted counts the files and directories that FetchOptions.Delete removed.
 	Deleted int64 `json:"deleted,omitempty"`
 	// Saved is what of Fetched needed not be sent, because chunks came compressed, or as deltas to what is here.

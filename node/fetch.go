@@ -72,6 +72,7 @@ type fetch struct {
 	content     *content   // nil until the record is known
 	out         destination
 	treeBegun   bool // the entries of a tree are here, and its output is being made
+	part        span // of the data stream that is fetched; valid once ready
 	ready       bool // chunks may be written
 	hasOthers   bool // the catalog has other roots, so that parts of the list may be here
 	plan        *plan
@@ -93,6 +94,16 @@ type fetch struct {
 
 // FetchOptions says how to fetch. The zero value fetches into the store only.
 type FetchOptions struct {
+	// Path is that of a file or a directory in a tree: only what is needed of it is fetched. The root is not complete then.
+	Path string
+	// From and To, in bytes, are what of a file is wanted; To 0 is its end. They are for fetches without an Output.
+	From, To int64
+	// DryRun finds out what there is to fetch, and fetches only the lists that tell it: Result.Missing. It writes no Output,
+	// and does not catalogue the root.
+	DryRun bool
+	// List tells the entries of a tree, or those below Path, by an EventEntry each, and fetches only the list of them. It is
+	// a DryRun.
+	List bool
 	// Output is the path of the file, or the directory, to write; it appears there when it is complete and verified. If it is
 	// there already, and unchanged since the same root was written or added there, nothing is to be done. A file goes into
 	// an existing directory under its name. Empty: none.
@@ -153,6 +164,10 @@ func (n *Node) Fetch(ctx context.Context, link Link, opts FetchOptions) (Result,
 	if f.opts.Wait == 0 {
 		f.opts.Wait = DefaultWait
 	}
+	f.opts.DryRun = f.opts.DryRun || f.opts.List
+	if f.opts.DryRun {
+		f.opts.Output = ""
+	}
 	err := f.run(ctx)
 	f.result.Duration = time.Since(f.started)
 	return f.result, err
@@ -191,7 +206,7 @@ func (f *fetch) run(ctx context.Context) error {
 func (f *fetch) setOutput(ctx context.Context, path string) error {
 	path, err := checkOutput(path, f.opts.Force)
 	f.outPath, f.standing = path, ""
-	if (err == nil || errors.Is(err, ErrExists)) && f.node.standsAt(ctx, f.link.Root, path) {
+	if f.opts.Path == "" && (err == nil || errors.Is(err, ErrExists)) && f.node.standsAt(ctx, f.link.Root, path) {
 		f.outPath, f.standing = "", path
 		return nil
 	}
@@ -274,7 +289,7 @@ func (f *fetch) start(ctx context.Context) error {
 		f.result.Name = info.Name
 	}
 	// Of a root that was not complete, or not any more since a part of it was damaged, other parts may be damaged too.
-	f.trusted = info.Complete
+	f.trusted = info.Complete || f.opts.DryRun
 	return f.begin(ctx, info.Record)
 }
 
@@ -298,14 +313,20 @@ func (f *fetch) begin(ctx context.Context, record []byte) error {
 	}
 	f.trusted = f.trusted && f.outPath == ""
 	size := c.outline.Bytes()
+	if c.entries == nil && f.opts.Path != "" {
+		c.release()
+		return fmt.Errorf("path %q: the root is a file, and no tree: %w", f.opts.Path, cafs.ErrNotFound)
+	}
 	out, err := f.reserve(ctx, size, c.entries != nil)
 	if err != nil {
 		c.release()
 		return err
 	}
-	if err := f.node.catalogue(ctx, f.link.Root, record, f.link.Name); err != nil {
-		c.release()
-		return errors.Join(err, out.discard())
+	if !f.opts.DryRun {
+		if err := f.node.catalogue(ctx, f.link.Root, record, f.link.Name); err != nil {
+			c.release()
+			return errors.Join(err, out.discard())
+		}
 	}
 	others := f.node.hasOther(ctx, f.link.Root)
 	var seed [32]byte
@@ -313,26 +334,78 @@ func (f *fetch) begin(ctx context.Context, record []byte) error {
 
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.content, f.out, f.ready, f.hasOthers = c, out, c.entries == nil, others
+	f.content, f.out, f.hasOthers = c, out, others
 	f.result.Bytes = size
 	f.plan = newPlan(shuffle.Order(int(c.outline.RangesMax()), seed), size)
 	f.plan.stallFirst = f.node.patience.stall
 	if c.listed() {
 		f.unhold()
 	}
+	if c.entries == nil {
+		f.begun(ctx, span{0, size}, out)
+		return nil
+	}
 	f.beginTree(ctx)
-	f.changed.Broadcast()
-	f.checkComplete()
-	if !c.listed() {
+	if !f.treeBegun {
 		f.startSearch(ctx)
 	}
 	return nil
 }
 
+// begun lets the fetch of a file, or a stretch of files, begin, now that it is known where that is in the data stream and
+// where it is to go. Callers hold f.mu.
+func (f *fetch) begun(ctx context.Context, whole span, out destination) {
+	f.part = whole
+	f.result.PathBytes = whole.n
+	if f.opts.List {
+		f.part = span{}
+	}
+	if from, to := f.opts.From, f.opts.To; from != 0 || to != 0 {
+		if to == 0 || to > whole.n {
+			to = whole.n
+		}
+		from = min(from, to)
+		f.part = span{whole.offset + from, to - from}
+	}
+	f.out, f.ready = out, true
+	if f.partial() {
+		f.result.Bytes = f.part.n
+		first, last := int64(1), int64(0) // none
+		if f.part.n > 0 {
+			// The first byte may be in a chunk that begins in the range before.
+			first = max(0, f.part.offset-cafs.ChunkSizeMax+1) / cafs.RangeBytes
+			last = (f.part.offset + f.part.n - 1) / cafs.RangeBytes
+		}
+		f.plan.skipOutside(first, last)
+	}
+	f.changed.Broadcast()
+	f.checkComplete()
+	if _, _, missing := f.nextPages(); missing {
+		f.startSearch(ctx)
+	}
+}
+
+// partial reports whether only a part of the content is fetched.
+func (f *fetch) partial() bool {
+	return f.part.n != f.content.outline.Bytes() || f.opts.Path != ""
+}
+
+// entriesMissing returns the pages of the list of entries that must be here before anything else, as far as they are known.
+func (f *fetch) entriesMissing() []cafs.PageInfo {
+	entries := f.content.entries
+	if entries == nil || f.treeBegun {
+		return nil
+	}
+	if f.opts.Path == "" {
+		return entries.Missing(pagesLook)
+	}
+	pages, _ := entries.EntryPages(f.opts.Path)
+	return pages
+}
+
 // beginTree makes the output of a tree, once its entries are here. Callers hold f.mu.
 func (f *fetch) beginTree(ctx context.Context) {
-	entries := f.content.entries
-	if f.treeBegun || entries == nil || !entries.Complete() {
+	if f.treeBegun || f.content.entries == nil || len(f.entriesMissing()) > 0 {
 		return
 	}
 	f.treeBegun = true
@@ -353,16 +426,34 @@ func (f *fetch) makeTree(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := tree.Check(ctx); err != nil {
-		return err
-	}
-	var out destination = (*output)(nil)
-	if f.outPath != "" {
-		made, err := createTreeOutput(ctx, f, tree, record)
-		if err != nil {
+	if f.opts.Path == "" {
+		if err := tree.Check(ctx); err != nil {
 			return err
 		}
-		out = made
+	}
+	part, isFile, err := f.findPart(ctx, tree)
+	if err != nil {
+		return err
+	}
+	if f.opts.List && !isFile {
+		for e, err := range tree.Below(ctx, f.opts.Path) {
+			if err != nil {
+				return err
+			}
+			f.events.now(Event{Kind: EventEntry, Entry: &Entry{e.Path, e.Type.String(), e.Size, e.Target}})
+		}
+	}
+	var out destination = (*output)(nil)
+	switch {
+	case f.outPath == "":
+	case isFile:
+		if out, err = createPartOutput(f, part); err != nil {
+			return err
+		}
+	default:
+		if out, err = createTreeOutput(ctx, f, tree, record); err != nil {
+			return err
+		}
 	}
 	if !out.keeps() {
 		if err := f.checkStoreSpace(ctx, record.Data.Bytes); err != nil {
@@ -371,10 +462,33 @@ func (f *fetch) makeTree(ctx context.Context) error {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.out, f.ready = out, true
-	f.changed.Broadcast()
-	f.checkComplete()
+	f.begun(ctx, part, out)
 	return nil
+}
+
+// findPart returns where in the data stream the content of the path is that is fetched.
+func (f *fetch) findPart(ctx context.Context, tree cafs.Tree) (part span, isFile bool, err error) {
+	if f.opts.Path == "" {
+		return span{0, tree.Data().Size()}, false, nil
+	}
+	e, err := tree.Lookup(ctx, f.opts.Path)
+	if err != nil {
+		return span{}, false, err
+	}
+	switch e.Type {
+	case cafs.TypeSymlink:
+		return span{}, false, fmt.Errorf("%s is a symbolic link to %q: %w", f.opts.Path, e.Target, ErrUnsupported)
+	case cafs.TypeDirectory:
+		part = span{offset: e.Offset}
+		for below, err := range tree.Below(ctx, f.opts.Path) {
+			if err != nil {
+				return span{}, false, err
+			}
+			part.n += below.Size
+		}
+		return part, false, nil
+	}
+	return span{e.Offset, e.Size}, true, nil
 }
 
 // reserve makes the output, if there is one, and sees to it that the store has room for what may have to be fetched.
@@ -409,7 +523,7 @@ func (f *fetch) checkStoreSpace(ctx context.Context, size int64) error {
 
 // checkComplete ends the fetch if all is here. Callers hold f.mu.
 func (f *fetch) checkComplete() {
-	if f.ready && f.plan.done() && f.content.listed() {
+	if f.ready && f.plan.done() && (f.partial() || f.content.listed()) {
 		f.cancel(errComplete)
 	}
 }
@@ -488,6 +602,17 @@ func (f *fetch) finish(ctx context.Context) error {
 		return fmt.Errorf("sync the store: %w", err)
 	}
 	f.result.Output = f.standing
+	if f.opts.DryRun {
+		return nil
+	}
+	if f.partial() {
+		f.result.Bytes = f.result.Reused + f.result.Fetched
+		if f.outPath == "" {
+			return nil
+		}
+		f.result.Output = f.outPath
+		return f.out.publish(ctx, f.link.Root)
+	}
 	if f.outPath != "" {
 		after, err := f.replaceOld(ctx)
 		if err != nil {

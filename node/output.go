@@ -54,6 +54,8 @@ type output struct {
 	// resumed tells that the file was there: it may hold chunks that only hashing finds.
 	resumed bool
 	closed  bool
+	// part is what of the content is written, all of it if n is 0.
+	part span
 	// unshared tells that it can't share space with other files.
 	unshared atomic.Bool
 
@@ -115,6 +117,27 @@ func createOutput(ctx context.Context, store cafs.Store, path string, key protoc
 		if out.volume, err = referrer.OpenVolume(ctx, file.Name(), cafs.VolumeOptions{Written: true}); err != nil {
 			return nil, errors.Join(fmt.Errorf("output %s: %w", path, err), out.discard())
 		}
+	}
+	return out, nil
+}
+
+// createPartOutput makes the temporary file for a part of a root's content, whose chunks are kept in the store.
+func createPartOutput(f *fetch, part span) (*output, error) {
+	path := f.outPath
+	if isDir(path) {
+		return nil, fmt.Errorf("output %s is a directory: %w", path, ErrExists)
+	}
+	name := "." + shortName(filepath.Base(path)) + "." + f.key.Short() + ".part.partial"
+	file, err := durable.OpenOwn(filepath.Join(filepath.Dir(path), name), 0o666)
+	if errors.Is(err, durable.ErrLocked) {
+		return nil, fmt.Errorf("output %s is being written by another fetch: %w", path, err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("output: %w", err)
+	}
+	out := &output{file: file, path: path, force: f.opts.Force, part: part}
+	if err := out.reserve(filepath.Dir(path), part.n, false); err != nil {
+		return nil, errors.Join(err, out.discard())
 	}
 	return out, nil
 }
@@ -202,18 +225,35 @@ func (o *output) writeAll(placements []placement) error {
 	o.writing.Lock()
 	defer o.writing.Unlock()
 	for _, p := range placements {
-		data := p.chunk.Data()
+		data, offset := o.within(p)
+		if len(data) == 0 {
+			continue
+		}
 		if isZero(data) {
-			if err := durable.WriteZeros(o.file, p.offset, int64(len(data))); err != nil {
+			if err := durable.WriteZeros(o.file, offset, int64(len(data))); err != nil {
 				return err
 			}
 			continue
 		}
-		if _, err := o.file.WriteAt(data, p.offset); err != nil {
+		if _, err := o.file.WriteAt(data, offset); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// within returns what of a chunk goes into the file, and where.
+func (o *output) within(p placement) (data []byte, offset int64) {
+	data = p.chunk.Data()
+	if o.part.n == 0 {
+		return data, p.offset
+	}
+	if before := o.part.offset - p.offset; before > 0 {
+		data = data[min(before, int64(len(data))):]
+		p.offset += before
+	}
+	left := max(0, o.part.offset+o.part.n-p.offset)
+	return data[:min(left, int64(len(data)))], p.offset - o.part.offset
 }
 
 // isZero reports whether data is all zeros. Nearly always the first byte tells.
@@ -248,7 +288,7 @@ func (o *output) reread(ctx context.Context, info cafs.ChunkInfo, offset int64, 
 }
 
 func (o *output) startWriteback(row cafs.RangeChunks) {
-	if o != nil {
+	if o != nil && o.part.n == 0 {
 		durable.StartWriteback(o.file, row.Offset, row.Bytes())
 	}
 }

@@ -61,18 +61,19 @@ func (f *fetch) askPages(s *session) {
 // for, with the leaf pages after it; and how many pages were missing of it. Callers hold f.mu.
 func (f *fetch) nextPages() (request protocol.PagesRequest, pages int, ok bool) {
 	// The entries come first: until they are known, nothing can be written to its place.
-	if entries := f.content.entries; entries != nil {
-		for _, page := range entries.Missing(pagesLook) {
-			if !f.pageAsked(streamEntries, page) {
-				request, pages = f.withOthers(streamEntries, page, page.FirstItem)
-				return request, pages, true
-			}
+	for _, page := range f.entriesMissing() {
+		if !f.pageAsked(streamEntries, page) {
+			request, pages = f.withOthers(streamEntries, page, page.FirstItem)
+			return request, pages, true
 		}
+	}
+	if f.opts.Path != "" && !f.ready {
+		return protocol.PagesRequest{}, 0, false // it is not known which others are needed
 	}
 	outline, order := f.content.outline, f.plan.order
 	for i := f.pageCursor; i < min(len(order), f.pageCursor+scanMax); i++ {
 		number := int64(order[i])
-		if outline.RangeKnown(number) {
+		if f.plan.state[number] == rangePrepared || outline.RangeKnown(number) {
 			if i == f.pageCursor {
 				f.pageCursor++
 			}

@@ -116,6 +116,16 @@ func newPlan(order shuffle.Permutation, size int64) *plan {
 	return p
 }
 
+// skipOutside takes ranges out of the plan, all but those from first to last. It comes before anything else.
+func (p *plan) skipOutside(first, last int64) {
+	for number := range p.state {
+		if int64(number) < first || int64(number) > last {
+			p.state[number] = rangePrepared
+			p.finished++
+		}
+	}
+}
+
 // done reports whether every range is prepared and nothing is needed any more.
 func (p *plan) done() bool { return p.finished == len(p.order) }
 

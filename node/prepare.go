@@ -43,12 +43,16 @@ func (f *fetch) prepare(ctx context.Context, number int64) error {
 	if err != nil {
 		return fmt.Errorf("list the chunks of range %d: %w", number, err)
 	}
-	need, reused, err := f.takeLocal(ctx, chunks)
+	here, need, reused, err := f.takeLocal(ctx, chunks)
 	if err != nil {
 		return err
 	}
+	if f.opts.DryRun {
+		f.count(chunks, need)
+		need = protocol.NewBits(len(chunks.Chunks))
+	}
 	parts := f.findSimilar(ctx, number, chunks, need)
-	for _, s := range f.prepared(ctx, number, chunks, need, reused, parts) {
+	for _, s := range f.prepared(ctx, number, chunks, here, need, reused, parts) {
 		f.drop(s, wrongHave("HAVE", fmt.Errorf("range %d has %d chunks", number, len(chunks.Chunks))))
 	}
 	return nil
@@ -56,12 +60,11 @@ func (f *fetch) prepare(ctx context.Context, number int64) error {
 
 // prepared gives a range that was looked up to the plan, and returns the sessions with holders that told of it wrongly.
 func (f *fetch) prepared(
-	ctx context.Context, number int64, chunks cafs.RangeChunks, need protocol.Bits, reused int64, parts map[int]oldPart,
+	ctx context.Context, number int64, chunks cafs.RangeChunks, here, need protocol.Bits, reused int64, parts map[int]oldPart,
 ) []*session {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.result.Reused += reused
-	here := need.Inverted(len(chunks.Chunks))
 	f.news.add(number, here, len(chunks.Chunks))
 	f.awaitEqual(number, chunks, need)
 	if need.Count() > 0 {
@@ -79,40 +82,54 @@ func (f *fetch) prepared(
 	return wrong
 }
 
+// count adds to the result of a dry run what would be fetched of a range, each chunk once.
+func (f *fetch) count(row cafs.RangeChunks, need protocol.Bits) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.awaitEqual(0, row, need)
+	for i := range need.Ones() {
+		f.result.Missing += int64(row.Chunks[i].Size)
+	}
+}
+
 // takeLocal finds out which chunks of a range are here, hashes those, unless they can be trusted, and copies them into the
-// output. It returns the others, and how many bytes were here.
-func (f *fetch) takeLocal(ctx context.Context, row cafs.RangeChunks) (need protocol.Bits, reused int64, err error) {
+// output. It returns which are here, which others are needed, and how many bytes were here of those that are.
+func (f *fetch) takeLocal(ctx context.Context, row cafs.RangeChunks) (here, need protocol.Bits, reused int64, err error) {
 	have, err := hasChunks(ctx, f.node.store, row.Chunks)
 	if err != nil {
-		return nil, 0, err
+		return nil, nil, 0, err
 	}
 	inPlace, likely, err := f.out.look(ctx, f.node.store, row)
 	if err != nil {
-		return nil, 0, err
+		return nil, nil, 0, err
 	}
-	need = protocol.NewBits(len(row.Chunks))
+	here, need = protocol.NewBits(len(row.Chunks)), protocol.NewBits(len(row.Chunks))
 	offset := row.Offset
 	var buf []byte
 	if !f.trusted {
 		buf = make([]byte, cafs.ChunkSizeMax)
 	}
 	for i, info := range row.Chunks {
+		wanted := offset < f.part.offset+f.part.n && offset+int64(info.Size) > f.part.offset
 		switch {
 		case inPlace[i]:
 			have[i] = true
-		case !f.trusted:
+		case !f.trusted && wanted:
 			if have[i], err = f.takeChunk(ctx, info, offset, have[i], likely[i], buf); err != nil {
-				return nil, 0, err
+				return nil, nil, 0, err
 			}
 		}
 		if have[i] {
-			reused += int64(info.Size)
-		} else {
+			here.Set(i)
+		} else if wanted {
 			need.Set(i)
+		}
+		if have[i] && wanted {
+			reused += int64(info.Size)
 		}
 		offset += int64(info.Size)
 	}
-	return need, reused, nil
+	return here, need, reused, nil
 }
 
 // takeChunk finds a chunk in the output, if it is likely to be there, or copies it there from the store, if that seems to

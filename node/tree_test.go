@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"math/rand/v2"
@@ -566,5 +567,120 @@ func TestFileGoesIntoADirectoryUnderItsName(t *testing.T) {
 	assertFile(t, result.Output, noise(100_000, 1))
 	if _, err := receiver.Fetch(t.Context(), node.Link{Root: cafs.KeyOf(nil)}, node.FetchOptions{Output: dir, Wait: time.Millisecond}); err == nil {
 		t.Error("fetched")
+	}
+}
+
+// Of a part of a tree only that part is fetched, and the root stays incomplete.
+func TestPartOfATreeIsFetched(t *testing.T) {
+	t.Parallel()
+	tree := someTree()
+	_, _, link := treeHolder(t, tree)
+	for name, cfg := range map[string]node.Config{"on disk": {Home: t.TempDir()}, "in memory": {}} {
+		t.Run(name, func(t *testing.T) {
+			cfg.DisableDHT = true
+			receiver := start(t, cfg)
+			output := filepath.Join(t.TempDir(), "output")
+			result := mustFetch(t, receiver, link, node.FetchOptions{Output: output, Path: "small/03"})
+			want := make(dirTree)
+			for path, entry := range tree {
+				if below, ok := strings.CutPrefix(path, "small/03/"); ok {
+					want[below] = entry
+				}
+			}
+			assertTree(t, output, want)
+			assertAlone(t, output)
+			if result.Fetched > 200_000 || result.Bytes != result.Fetched+result.Reused {
+				t.Errorf("%+v", result)
+			}
+			file := filepath.Join(t.TempDir(), "file")
+			mustFetch(t, receiver, link, node.FetchOptions{Output: file, Path: "bin/tool-2"})
+			assertFile(t, file, []byte(tree["bin/tool-2"][1:]))
+			one := filepath.Join(t.TempDir(), "one") // in the middle of a chunk
+			mustFetch(t, receiver, link, node.FetchOptions{Output: one, Path: "small/00/017"})
+			assertFile(t, one, []byte(tree["small/00/017"][1:]))
+			empty := filepath.Join(t.TempDir(), "empty")
+			mustFetch(t, receiver, link, node.FetchOptions{Output: empty, Path: "nothing"})
+			assertFile(t, empty, nil)
+			if status := rootOf(t, receiver, link.Root); status.Complete || status.Have == 0 {
+				t.Errorf("the root is %+v", status)
+			}
+			for path, want := range map[string]error{"none": cafs.ErrNotFound, "link": node.ErrUnsupported, "README/x": cafs.ErrNotFound} {
+				_, err := receiver.Fetch(t.Context(), link, node.FetchOptions{Path: path})
+				if !errors.Is(err, want) {
+					t.Errorf("%s: %v, want %v", path, err, want)
+				}
+			}
+			// The rest is all that a fetch of the whole brings.
+			whole := filepath.Join(t.TempDir(), "whole")
+			if again := mustFetch(t, receiver, link, node.FetchOptions{Output: whole}); again.Reused < result.Fetched {
+				t.Errorf("%+v", again)
+			}
+			assertTree(t, whole, tree)
+		})
+	}
+}
+
+func TestBytesOfAFileAreFetched(t *testing.T) {
+	t.Parallel()
+	tree := someTree()
+	_, _, link := treeHolder(t, tree)
+	receiver := start(t, node.Config{Home: t.TempDir(), DisableDHT: true})
+	big := tree["big"][1:]
+	for _, r := range [][2]int64{{0, 10}, {1 << 20, 1<<20 + 5000}, {3<<20 - 100, 0}, {5, 1 << 40}, {1 << 40, 0}} {
+		part := node.Part{Root: link.Root, Path: "big", From: r[0], To: r[1]}
+		result := mustFetch(t, receiver, link, node.FetchOptions{Path: part.Path, From: part.From, To: part.To})
+		if r[1] == 10 && result.Fetched > 1<<18 || result.PathBytes != 3<<20 {
+			t.Errorf("%v: %+v", r, result)
+		}
+		reader, err := receiver.OpenPart(t.Context(), part)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := make([]byte, reader.Size())
+		if _, err := io.ReadFull(reader, got); err != nil {
+			t.Fatal(err)
+		}
+		from, to := min(r[0], 3<<20), r[1]
+		if to == 0 || to > 3<<20 {
+			to = 3 << 20
+		}
+		if string(got) != big[from:to] {
+			t.Errorf("%v: %d bytes, want %d", r, len(got), to-from)
+		}
+	}
+}
+
+func TestDryRunFetchesNoContent(t *testing.T) {
+	t.Parallel()
+	tree := someTree()
+	holder, source, link := treeHolder(t, tree)
+	receiver := start(t, node.Config{Home: t.TempDir(), DisableDHT: true})
+	output := filepath.Join(t.TempDir(), "output")
+	result := mustFetch(t, receiver, link, node.FetchOptions{Output: output, DryRun: true})
+	// Zeros are in it more than once.
+	if result.Fetched != 0 || result.Missing > result.Bytes || result.Missing < result.Bytes-1<<20 || result.Output != "" {
+		t.Errorf("%+v", result)
+	}
+	if found, err := os.ReadDir(filepath.Dir(output)); err != nil || len(found) > 0 {
+		t.Errorf("%v, %v", found, err)
+	}
+	for status := range receiver.Roots(t.Context()) {
+		t.Errorf("catalogued: %+v", status)
+	}
+	mustFetch(t, receiver, link, node.FetchOptions{Output: output})
+	writeTo(t, filepath.Join(source, "README"), "changed")
+	second := addDir(t, holder, source, node.AddOptions{})
+	result = mustFetch(t, receiver, second, node.FetchOptions{DryRun: true})
+	if result.Missing == 0 || result.Missing > 100_000 {
+		t.Errorf("%+v", result)
+	}
+	var listed []string
+	mustFetch(t, receiver, second, node.FetchOptions{List: true, Path: "small/00", Events: func(event node.Event) {
+		if event.Kind == node.EventEntry {
+			listed = append(listed, event.Entry.Path)
+		}
+	}})
+	if len(listed) != 20 || listed[0] != "000" {
+		t.Errorf("listed %q", listed)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"iter"
 	"os"
 	"path/filepath"
 	"slices"
@@ -68,7 +69,7 @@ type openFile struct {
 // createTreeOutput makes the output of a tree whose entries were checked.
 func createTreeOutput(ctx context.Context, f *fetch, tree cafs.Tree, record cafs.Record) (_ *treeOutput, err error) {
 	o := &treeOutput{fetch: f, tree: tree, record: record, path: f.outPath}
-	for e, err := range tree.Entries(ctx, "") {
+	for e, err := range o.entries(ctx) {
 		if err != nil {
 			return nil, err
 		}
@@ -112,8 +113,8 @@ func (o *treeOutput) open(ctx context.Context, dir, stageName string) error {
 		return err
 	}
 	o.resumed = o.stage.found
-	if o.target == nil && !o.resumed {
-		if err := checkSpace(dir, o.record.Data.Bytes); err != nil {
+	if n := len(o.files); o.target == nil && !o.resumed && n > 0 {
+		if err := checkSpace(dir, o.files[n-1].offset+o.files[n-1].size-o.files[0].offset); err != nil {
 			return err
 		}
 	}
@@ -147,7 +148,7 @@ const (
 
 func (o *treeOutput) openVolume(ctx context.Context) error {
 	referrer, ok := o.fetch.node.store.(cafs.TreeReferrer)
-	if !ok {
+	if !ok || o.fetch.opts.Path != "" {
 		return nil
 	}
 	path := o.stage.path
@@ -166,8 +167,22 @@ func (o *treeOutput) keeps() bool                     { return o.volume != nil }
 func (o *treeOutput) wasResumed() bool                { return o.resumed }
 func (o *treeOutput) startWriteback(cafs.RangeChunks) {} // of many small files it would only be a call for each
 
-// eachPiece calls do with the parts of the files that n bytes of the data stream from an offset on are.
+// entries enumerates what is written.
+func (o *treeOutput) entries(ctx context.Context) iter.Seq2[cafs.TreeEntry, error] {
+	return o.tree.Below(ctx, o.fetch.opts.Path)
+}
+
+// eachPiece calls do with the parts of the files that n bytes of the data stream from an offset on are, as far as they are
+// in files that are written.
 func (o *treeOutput) eachPiece(offset, n int64, do func(index int, file *treeOutputFile, part span) error) error {
+	if len(o.files) == 0 {
+		return nil
+	}
+	if before := o.files[0].offset - offset; before > 0 {
+		offset, n = offset+before, n-before
+	}
+	last := o.files[len(o.files)-1]
+	n = min(n, last.offset+last.size-offset)
 	i := sort.Search(len(o.files), func(i int) bool { return o.files[i].offset > offset }) - 1
 	for ; n > 0; i++ {
 		file := &o.files[i]
@@ -339,6 +354,9 @@ func (o *treeOutput) ReadAt(p []byte, off int64) (int, error) {
 			return err
 		})
 	})
+	if err == nil && read < len(p) {
+		err = io.ErrUnexpectedEOF // the rest is in files that are not written
+	}
 	return read, err
 }
 
@@ -375,9 +393,9 @@ func (f *treeOutputFile) keep(part span) {
 func (o *treeOutput) write(ctx context.Context, placements ...placement) error {
 	for _, p := range placements {
 		data := p.chunk.Data()
-		err := o.eachPiece(p.offset, int64(len(data)), func(index int, _ *treeOutputFile, part span) error {
-			piece := data[:part.n]
-			data = data[part.n:]
+		err := o.eachPiece(p.offset, int64(len(data)), func(index int, file *treeOutputFile, part span) error {
+			at := file.offset + part.offset - p.offset
+			piece := data[at : at+part.n]
 			return o.withFile(index, func(open *openFile) error { return o.writePiece(open, index, part, piece) })
 		})
 		if err != nil {

@@ -80,7 +80,7 @@ func (o *treeOutput) rename(ctx context.Context, root cafs.Key) error {
 
 // fill brings everything to its place. What is there and has to go goes last.
 func (p *treePublication) fill() error {
-	for e, err := range p.tree.Entries(p.ctx, "") {
+	for e, err := range p.entries(p.ctx) {
 		if err == nil {
 			err = p.entry(e)
 		}
@@ -253,7 +253,7 @@ func (p *treePublication) setAttributes(e cafs.Entry) error {
 func (p *treePublication) deleteOthers() error {
 	var others []string
 	skip := func(string, string) {}
-	next, stop := entriesOf(p.ctx, p.tree)
+	next, stop := pullEntries(p.entries(p.ctx))
 	defer stop()
 	e, more, err := next()
 	if err != nil {
@@ -286,9 +286,9 @@ func (p *treePublication) deleteOthers() error {
 	return nil
 }
 
-// entriesOf returns an iterator over the entries of a tree.
-func entriesOf(ctx context.Context, tree cafs.Tree) (next func() (e cafs.TreeEntry, more bool, err error), stop func()) {
-	pull, stop := iter.Pull2(tree.Entries(ctx, ""))
+// pullEntries is iter.Pull2 with the error last.
+func pullEntries(entries iter.Seq2[cafs.TreeEntry, error]) (next func() (e cafs.TreeEntry, more bool, err error), stop func()) {
+	pull, stop := iter.Pull2(entries)
 	return func() (cafs.TreeEntry, bool, error) {
 		e, err, more := pull()
 		return e, more, err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"time"
@@ -28,6 +29,8 @@ type getCommand struct {
 	delete bool
 	keep   bool
 	stay   duration
+	path   string
+	dryRun bool
 }
 
 func newGetCommand(a *app) *cobra.Command {
@@ -53,6 +56,8 @@ others are not touched, and what the tree does not have stays, unless --delete i
 	registerBool(flags, &g.force, "force", "", "replace an existing output; update a directory, file by file")
 	registerBool(flags, &g.delete, "delete", "", "with --force, remove from an existing directory what the tree does not have")
 	registerBool(flags, &g.keep, "keep-old", "", "before a file is replaced that another root is served from, copy to the store what is nowhere else")
+	flags.StringVar(&g.path, "path", "", "fetch only the file or directory at that `SUBPATH` of a tree")
+	registerBool(flags, &g.dryRun, "dry-run", "", "tell how much is here already and how much would be fetched, and fetch only lists")
 	flags.Var(&g.stay, "stay", "keep serving for that `DURATION` afterwards")
 	g.node.register(flags)
 	return command
@@ -65,7 +70,11 @@ func (g *getCommand) run(command *cobra.Command, args []string) (err error) {
 		return err
 	}
 	link.Peers = append(g.peers.peers, link.Peers...)
-	target, err := g.target(link)
+	name := link.Name
+	if g.path = strings.Trim(g.path, "/"); g.path != "" {
+		name = node.SafeName(path.Base(g.path))
+	}
+	target, err := g.target(link.Root, name)
 	if err != nil {
 		return err
 	}
@@ -94,6 +103,9 @@ func (g *getCommand) run(command *cobra.Command, args []string) (err error) {
 	if err != nil {
 		return s.explain(ctx, continuable(err, result, target, g.force), g.node.join.peers, link.Peers)
 	}
+	if g.dryRun {
+		return g.app.result("result", result, dryRunText(result))
+	}
 	if err := g.report(ctx, s, result, target); err != nil {
 		return err
 	}
@@ -101,19 +113,21 @@ func (g *getCommand) run(command *cobra.Command, args []string) (err error) {
 }
 
 // target returns the path to write as the user would call it, "-" for standard output.
-func (g *getCommand) target(link node.Link) (string, error) {
+func (g *getCommand) target(root cafs.Key, name string) (string, error) {
 	path := g.output
 	switch {
+	case g.dryRun:
+		return path, nil
 	case path == toStdout && g.app.json:
 		return "", usagef("-o - writes the content to standard output, where --json has its lines")
 	case path == toStdout:
 		return path, nil
 	case path == "" || strings.HasSuffix(path, "/") || strings.HasSuffix(path, string(filepath.Separator)):
-		if link.Name == "" {
-			return "", withHint(usagef("a name for the output is missing: %q has none", shortText(link.Root.String())),
+		if name == "" {
+			return "", withHint(usagef("a name for the output is missing: %q has none", shortText(root.String())),
 				"name the file with -o PATH")
 		}
-		path = filepath.Join(path, link.Name)
+		path = filepath.Join(path, name)
 	}
 	if dir := filepath.Dir(path); !isDirectory(dir) {
 		return "", withHint(fmt.Errorf("the directory %s does not exist", dir), "make it first, or choose another output with -o")
@@ -135,7 +149,12 @@ func shortText(root string) string { return root[:8] + "…" }
 
 // fetch fetches into the target, or into the store alone for standard output.
 func (g *getCommand) fetch(ctx context.Context, s *session, link node.Link, target string) (node.Result, error) {
-	opts := node.FetchOptions{Force: g.force, Delete: g.delete, KeepOld: g.keep, Wait: g.node.fetchWait()}
+	opts := node.FetchOptions{
+		Path: g.path, DryRun: g.dryRun, Force: g.force, Delete: g.delete, KeepOld: g.keep, Wait: g.node.fetchWait(),
+	}
+	if g.dryRun {
+		target = toStdout
+	}
 	if target != toStdout {
 		path, err := filepath.Abs(target)
 		if err != nil {
@@ -170,7 +189,7 @@ func continuable(err error, result node.Result, target string, force bool) error
 // report prints the result, and a summary for people.
 func (g *getCommand) report(ctx context.Context, s *session, result node.Result, target string) error {
 	if target == toStdout {
-		if err := g.copyToStdout(ctx, s, result.Root); err != nil {
+		if err := g.app.copyToStdout(ctx, s, node.Part{Root: result.Root, Path: g.path}); err != nil {
 			return err
 		}
 	} else if err := g.app.result("result", result, outputText(result, target)); err != nil {
@@ -192,13 +211,18 @@ func outputText(result node.Result, target string) string {
 	return target
 }
 
-func (g *getCommand) copyToStdout(ctx context.Context, s *session, root cafs.Key) error {
-	content, err := s.Content(ctx, root)
+// dryRunText says what a get would do.
+func dryRunText(result node.Result) string {
+	return fmt.Sprintf("%s, %s already here, %s to fetch", size(result.Bytes), size(result.Bytes-result.Missing), size(result.Missing))
+}
+
+func (a *app) copyToStdout(ctx context.Context, s *session, part node.Part) error {
+	content, err := s.Content(ctx, part)
 	if err != nil {
 		return err
 	}
 	defer content.Close()
-	if _, err := io.Copy(g.app.stdout, content); err != nil {
+	if _, err := io.Copy(a.stdout, content); err != nil {
 		return fmt.Errorf("write the content to standard output: %w", err)
 	}
 	return nil

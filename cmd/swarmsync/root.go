@@ -87,7 +87,7 @@ that is here is fetched again. What "add" and "share" print is all that a receiv
 	registerBool(flags, &a.quiet, "quiet", "q", "print no progress and no notes")
 	flags.Var(&a.logLevel, "log-level", "what to log on standard error: `LEVEL` debug, info, warn or error")
 	root.AddCommand(
-		newAddCommand(a), newShareCommand(a), newServeCommand(a), newGetCommand(a), newLsCommand(a), newInfoCommand(a),
+		newAddCommand(a), newShareCommand(a), newServeCommand(a), newGetCommand(a), newLsCommand(a), newInfoCommand(a), newCatCommand(a),
 		newFindCommand(a), newJoinCommand(a), newPeersCommand(a), newIDCommand(a), newStatusCommand(a), newRmCommand(a),
 		newMirrorCommand(a), newVerifyCommand(a), newGCCommand(a),
 		newVersionCommand(a), newCompletionCommand(a),

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -15,7 +16,6 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/spf13/cobra"
 
-	"github.com/swarmsync/swarmsync/cafs"
 	"github.com/swarmsync/swarmsync/cafs/disk"
 	"github.com/swarmsync/swarmsync/internal/control"
 	"github.com/swarmsync/swarmsync/node"
@@ -45,12 +45,15 @@ type localNode struct{ *node.Node }
 
 func (n localNode) Peers(context.Context) ([]node.PeerStatus, error) { return n.Node.Peers(), nil }
 
-func (n localNode) Content(ctx context.Context, root cafs.Key) (io.ReadCloser, error) {
-	file, err := n.Open(ctx, root)
+// contentBuffer is how much is read of the store at once.
+const contentBuffer = 1 << 20
+
+func (n localNode) Content(ctx context.Context, part node.Part) (io.ReadCloser, error) {
+	content, err := n.OpenPart(ctx, part)
 	if err != nil {
 		return nil, err
 	}
-	return file.Open(ctx), nil
+	return io.NopCloser(bufio.NewReaderSize(content, contentBuffer)), nil
 }
 
 // openNetwork returns the running node of the home, or starts one with the flags.

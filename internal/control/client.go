@@ -118,13 +118,16 @@ func (c *Client) AddReader(ctx context.Context, r io.Reader, opts node.AddOption
 
 // Fetch implements Node.
 func (c *Client) Fetch(ctx context.Context, link node.Link, opts node.FetchOptions) (node.Result, error) {
-	request := fetchRequest{link, opts.Output, opts.Force, opts.Delete, opts.KeepOld, opts.Wait}
+	request := fetchRequest{
+		Link: link, Output: opts.Output, Force: opts.Force, Delete: opts.Delete, KeepOld: opts.KeepOld, Wait: opts.Wait,
+		Path: opts.Path, From: opts.From, To: opts.To, DryRun: opts.DryRun, List: opts.List,
+	}
 	return call[node.Result](ctx, c, methodFetch, request, eventsTo(opts.Events))
 }
 
 // Content implements Node.
-func (c *Client) Content(ctx context.Context, root cafs.Key) (io.ReadCloser, error) {
-	response, err := c.post(ctx, methodContent, nil, bytes.NewReader(mustMarshal(rootRequest{root})))
+func (c *Client) Content(ctx context.Context, part node.Part) (io.ReadCloser, error) {
+	response, err := c.post(ctx, methodContent, nil, bytes.NewReader(mustMarshal(part)))
 	if err != nil {
 		return nil, err
 	}

@@ -28,9 +28,9 @@ type Node interface {
 	Add(ctx context.Context, path string, opts node.AddOptions) (node.RootStatus, error)
 	AddReader(ctx context.Context, r io.Reader, opts node.AddOptions) (node.RootStatus, error)
 	Fetch(ctx context.Context, link node.Link, opts node.FetchOptions) (node.Result, error)
-	// Content returns the verified bytes of a complete root; the reader is valid as long as ctx. The error wraps
-	// cafs.ErrNotFound if the root is not complete here.
-	Content(ctx context.Context, root cafs.Key) (io.ReadCloser, error)
+	// Content returns the verified bytes of a part of a root; the reader is valid as long as ctx. The error, of the call or of
+	// a read, wraps cafs.ErrNotFound if something of it is not here.
+	Content(ctx context.Context, part node.Part) (io.ReadCloser, error)
 	// Find looks for holders for as long as wait and calls yield for each, until yield returns false. It returns a text
 	// that says where it looked.
 	Find(ctx context.Context, link node.Link, wait time.Duration, yield func(node.Holder) bool) (looked string, err error)

@@ -64,8 +64,8 @@ func (f *fakeNode) Fetch(ctx context.Context, link node.Link, opts node.FetchOpt
 	return f.fetch(ctx, link, opts)
 }
 
-func (f *fakeNode) Content(ctx context.Context, root cafs.Key) (io.ReadCloser, error) {
-	return f.content(ctx, root)
+func (f *fakeNode) Content(ctx context.Context, part node.Part) (io.ReadCloser, error) {
+	return f.content(ctx, part.Root)
 }
 
 func (f *fakeNode) Find(ctx context.Context, _ node.Link, _ time.Duration, yield func(node.Holder) bool) (string, error) {
@@ -282,7 +282,7 @@ func TestContent(t *testing.T) {
 				}
 				return io.NopCloser(r), nil
 			}})
-			r, err := client.Content(t.Context(), someRoot)
+			r, err := client.Content(t.Context(), node.Part{Root: someRoot})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -302,7 +302,7 @@ func TestContentNotHere(t *testing.T) {
 	client := attach(t, &fakeNode{content: func(context.Context, cafs.Key) (io.ReadCloser, error) {
 		return nil, fmt.Errorf("open: %w", cafs.ErrNotFound)
 	}})
-	r, err := client.Content(t.Context(), someRoot)
+	r, err := client.Content(t.Context(), node.Part{Root: someRoot})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"sync"
 
-	"github.com/swarmsync/swarmsync/cafs"
 	"github.com/swarmsync/swarmsync/node"
 )
 
@@ -212,7 +211,8 @@ func (s *Server) addReader(w http.ResponseWriter, r *http.Request) {
 func (s *Server) fetch(ctx context.Context, request fetchRequest, out *answerWriter) (node.Result, error) {
 	opts := node.FetchOptions{
 		Output: request.Output, Force: request.Force, Delete: request.Delete, KeepOld: request.KeepOld,
-		Wait: request.Wait, Events: out.event,
+		Wait: request.Wait, Path: request.Path, From: request.From, To: request.To, DryRun: request.DryRun, List: request.List,
+		Events: out.event,
 	}
 	return s.node.Fetch(ctx, request.Link, opts)
 }
@@ -275,21 +275,21 @@ func (s *Server) content(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, fmt.Sprintf("request: %v", err), http.StatusBadRequest)
 		return
 	}
-	var request rootRequest
-	if err := json.Unmarshal(body, &request); err != nil {
+	var part node.Part
+	if err := json.Unmarshal(body, &part); err != nil {
 		http.Error(w, fmt.Sprintf("request: %v", err), http.StatusBadRequest)
 		return
 	}
 	w.Header().Set("Trailer", errorTrailer)
 	w.Header().Set("Content-Type", "application/octet-stream")
-	if err := s.copyContent(r.Context(), w, request.Root); err != nil {
+	if err := s.copyContent(r.Context(), w, part); err != nil {
 		encoded, _ := json.Marshal(encodeError(err)) // strings only
 		w.Header().Set(errorTrailer, string(encoded))
 	}
 }
 
-func (s *Server) copyContent(ctx context.Context, w io.Writer, root cafs.Key) error {
-	content, err := s.node.Content(ctx, root)
+func (s *Server) copyContent(ctx context.Context, w io.Writer, part node.Part) error {
+	content, err := s.node.Content(ctx, part)
 	if err != nil {
 		return err
 	}

@@ -57,6 +57,11 @@ type fetchRequest struct {
 	Delete  bool          `json:"delete,omitempty"`
 	KeepOld bool          `json:"keep_old,omitempty"`
 	Wait    time.Duration `json:"wait_ns,omitempty"`
+	Path    string        `json:"path,omitempty"`
+	From    int64         `json:"from,omitempty"`
+	To      int64         `json:"to,omitempty"`
+	DryRun  bool          `json:"dry_run,omitempty"`
+	List    bool          `json:"list,omitempty"`
 }
 
 type lookRequest struct {
