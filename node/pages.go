@@ -234,7 +234,7 @@ func (f *fetch) pageCame(s *session, m protocol.PageMessage) {
 		open.since = time.Now()
 		s.pageRequests[m.Request] = open
 	}
-	all, complete := f.content.outline.PagesFor(request.Level, request.First, request.Last, protocol.PagesMax)
+	all, complete := f.content.list(request.Stream).PagesFor(request.Level, request.First, request.Last, protocol.PagesMax)
 	if m.Number+1 == protocol.PagesMax || complete && m.Number+1 == len(all) {
 		s.receiver.EndPages(m.Request)
 		if !s.pageRequests[m.Request].cancelled { // else there is an answer to come

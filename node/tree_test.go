@@ -684,3 +684,26 @@ func TestDryRunFetchesNoContent(t *testing.T) {
 		t.Errorf("listed %q", listed)
 	}
 }
+
+// A list of entries that has pages above its leaves.
+func TestManyEntriesAreListed(t *testing.T) {
+	t.Parallel()
+	const files = 12_000
+	tree := make(dirTree, files)
+	for i := range files {
+		tree[fmt.Sprintf("%03d/%02d", i/100, i%100)] = "f"
+	}
+	_, _, link := treeHolder(t, tree)
+	receiver := start(t, node.Config{DisableDHT: true})
+	for _, path := range []string{"017", ""} {
+		listed := 0
+		mustFetch(t, receiver, link, node.FetchOptions{List: true, Path: path, Events: func(event node.Event) {
+			if event.Kind == node.EventEntry {
+				listed++
+			}
+		}})
+		if want := map[string]int{"017": 100, "": files + files/100}[path]; listed != want {
+			t.Errorf("%q: %d entries, want %d", path, listed, want)
+		}
+	}
+}
