@@ -171,14 +171,7 @@ func (a *treeAddition) entry(ctx context.Context, found walked) (cafs.SourceEntr
 		e.Open = func(int64) (io.ReadCloser, error) { return openUnchanged(found.full, e.Size) }
 		return e, nil
 	}
-	e.Open = func(offset int64) (io.ReadCloser, error) { return a.volume.Open(ctx, e.Path, offset, e.Size) }
-	before, ok, err := a.known.find(e.Path)
-	if err != nil || !ok || before.State != cafs.VolumeFresh || before.Size != e.Size {
-		return e, err
-	}
-	e.Before, e.Unchanged = before.Offset, true
-	e.Keep = func(offset int64) error { return a.volume.Keep(ctx, before, offset) }
-	return e, nil
+	return knownSource(ctx, found.Entry, a.known, a.volume)
 }
 
 // knownFiles are the files of a tree that was added before. A nil one has none.

@@ -33,10 +33,14 @@ func (n *Node) settle(ctx context.Context, referrer cafs.Referrer) {
 			if err != nil || !n.idle() {
 				break
 			}
-			if volume.Tree || volume.State != cafs.VolumeRacy || volume.Root == (cafs.Key{}) || tries[volume] >= settleTries {
+			if volume.State != cafs.VolumeRacy || volume.Root == (cafs.Key{}) || tries[volume] >= settleTries {
 				continue
 			}
-			err := n.settleVolume(ctx, referrer, volume)
+			settle := n.settleVolume
+			if volume.Tree {
+				settle = n.settleTree
+			}
+			err := settle(ctx, referrer, volume)
 			if errors.Is(err, errUnsettled) {
 				continue
 			}

@@ -13,6 +13,51 @@ import (
 	"github.com/swarmsync/swarmsync/node"
 )
 
+// So it is with the files of a tree.
+func TestTreesSettle(t *testing.T) {
+	t.Parallel()
+	tree := someTree()
+	_, _, link := treeHolder(t, tree)
+	store, err := disk.Open(t.TempDir(), disk.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = store.Close() })
+	receiver := start(t, node.Config{Store: store, DisableDHT: true})
+	output := filepath.Join(t.TempDir(), "output")
+	mustFetch(t, receiver, link, node.FetchOptions{Output: output})
+	state := func() cafs.VolumeState {
+		worst := cafs.VolumeFresh
+		for file, err := range store.TreeFiles(t.Context(), output) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			worst = max(worst, file.State)
+		}
+		return worst
+	}
+	if now := state(); now != cafs.VolumeRacy {
+		t.Fatalf("the files are %v", now)
+	}
+	deadline := time.After(time.Minute)
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for state() != cafs.VolumeFresh {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("the files are %v", state())
+		}
+	}
+	if status := rootOf(t, receiver, link.Root); !status.Complete {
+		t.Errorf("%+v", status)
+	}
+	third := filepath.Join(t.TempDir(), "third")
+	link.Peers = []peer.AddrInfo{at(t, receiver)}
+	mustFetch(t, start(t, node.Config{DisableDHT: true}), link, node.FetchOptions{Output: third})
+	assertTree(t, third, tree)
+}
+
 // What was added right after it was written, and what a fetch wrote, is hashed once more when it has been left alone, so
 // that it can be served without hashing it each time.
 func TestFilesSettle(t *testing.T) {

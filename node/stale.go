@@ -171,8 +171,12 @@ func (n *Node) rehash(ctx context.Context, referrer cafs.Referrer, info cafs.Roo
 		return err
 	}
 	defer c.release()
-	if known, ok := n.volumeAt(ctx, info.Place); ok && known.Tree {
-		// Of the files that have not changed nothing was taken back, and an Add of the tree reads the others.
+	known, ok := n.volumeAt(ctx, info.Place)
+	if trees, isTree := referrer.(cafs.TreeReferrer); ok && known.Tree && isTree {
+		// Of the files that have not changed nothing was taken back. The others may only look changed.
+		if err := n.rehashTree(ctx, trees, known, func() bool { return true }); !errors.Is(err, cafs.ErrChanged) && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
 		return nil
 	}
 	volume, err := referrer.OpenVolume(ctx, info.Place, cafs.VolumeOptions{})

@@ -707,3 +707,31 @@ func TestManyEntriesAreListed(t *testing.T) {
 		}
 	}
 }
+
+// Of a tree that is edited while it is served the rest is still had, and nothing that was changed.
+func TestTreeEditedWhileItIsServed(t *testing.T) {
+	t.Parallel()
+	tree := someTree()
+	holder, source, link := treeHolder(t, tree)
+	if err := os.WriteFile(filepath.Join(source, "bin/tool-2"), []byte("private"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	receiver := start(t, quick(node.Config{Home: t.TempDir(), DisableDHT: true}))
+	output := filepath.Join(t.TempDir(), "output")
+	result, err := receiver.Fetch(t.Context(), link, node.FetchOptions{Output: output, Wait: time.Second})
+	if !errors.Is(err, node.ErrNoHolder) || result.Fetched+result.Reused < 4<<20 {
+		t.Errorf("%+v, %v", result, err)
+	}
+	if _, err := os.Lstat(output); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the output is there: %v", err)
+	}
+	// It is put back as it was, and looks changed: it is hashed, and offered again.
+	if err := os.WriteFile(filepath.Join(source, "bin/tool-2"), []byte(tree["bin/tool-2"][1:]), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	mustFetch(t, receiver, link, node.FetchOptions{Output: output})
+	assertTree(t, output, tree)
+	if status := rootOf(t, holder, link.Root); status.Have != status.Bytes {
+		t.Errorf("the holder has %+v", status)
+	}
+}
