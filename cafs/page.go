@@ -23,6 +23,9 @@ type PageInfo struct {
 	path string // of the first entry below
 }
 
+// FirstPath returns the path of the first entry below a page of an entry table, and is empty for other pages.
+func (p PageInfo) FirstPath() string { return p.path }
+
 func (p PageInfo) endItem() int64 { return p.FirstItem + p.Items }
 func (p PageInfo) endByte() int64 { return p.FirstByte + p.Bytes }
 

@@ -167,6 +167,33 @@ func (t Tree) Lookup(ctx context.Context, path string) (TreeEntry, error) {
 	return TreeEntry{}, fmt.Errorf("entry %q: %w", shorten(path), ErrNotFound)
 }
 
+// EntryPage returns the encoded leaf page, or top list, that has the last entry which does not come after a path. It is what an
+// older version has in the place of a page that begins with that path.
+func (t Tree) EntryPage(ctx context.Context, path string) ([]byte, error) {
+	if t.rec.Entries.Depth == 0 {
+		return t.rec.Entries.Top, nil
+	}
+	page, at := t.top, t.start()
+	for {
+		i := max(0, sort.Search(len(page.refs), func(i int) bool { return ComparePaths(page.refs[i].path, path) > 0 })-1)
+		below := PageInfo{Level: at.Level - 1, FirstItem: at.FirstItem, FirstByte: at.FirstByte, form: at.form}
+		for _, r := range page.refs[:i] {
+			below.FirstItem += r.items
+			below.FirstByte += r.bytes
+		}
+		r := page.refs[i]
+		below.Key, below.Size, below.Items, below.Bytes, below.path = r.key, r.size, r.items, r.bytes, r.path
+		if below.Level == 0 {
+			return t.store.Get(ctx, r.key, nil)
+		}
+		var err error
+		if page, err = t.cache.load(ctx, t.store, below, t.rec.Entries.Items); err != nil {
+			return nil, err
+		}
+		at = below
+	}
+}
+
 // EntryPages returns the pages that must be read to enumerate the entries of a path and below, as far as o, the outline of
 // the tree's entries, knows of them, and whether those are all.
 func (o *Outline) EntryPages(path string) (pages []PageInfo, known bool) {

@@ -350,10 +350,10 @@ func (f *fetch) mistakes(s *session) bool {
 // oldPages returns what makes, for each leaf page of a request, the items that an older version has in its place; nil if
 // there is no other version, or the request is for more than leaf pages. Callers hold f.mu.
 func (f *fetch) oldPages(s *session, request protocol.PagesRequest) func(number int) []byte {
-	if !f.hasOthers || request.Stream != streamData || request.Level > 0 || s.mistaken {
+	if !f.hasOthers || request.Level > 0 || s.mistaken {
 		return nil
 	}
-	pages, _ := f.content.outline.PagesFor(0, request.First, request.Last, protocol.PagesMax)
+	pages, _ := f.content.list(request.Stream).PagesFor(0, request.First, request.Last, protocol.PagesMax)
 	return func(number int) []byte {
 		if number >= len(pages) {
 			return nil
@@ -368,6 +368,12 @@ func (f *fetch) oldPage(ctx context.Context, p cafs.PageInfo) []byte {
 	defer s.mu.Unlock()
 	f.lookForVersions(ctx)
 	for _, v := range s.versions {
+		if path := p.FirstPath(); path != "" {
+			if page := v.entryPage(ctx, s.node.store, path); page != nil {
+				return page
+			}
+			continue
+		}
 		if v.open(ctx, s.node.store); v.file.Size() == 0 {
 			continue
 		}
@@ -403,6 +409,23 @@ func (f *fetch) startOfPage(ctx context.Context, v *version, p cafs.PageInfo) (o
 		return max(0, offset-p.Bytes), ok
 	}
 	return p.FirstByte, v.related
+}
+
+// entryPage returns the page of the entries of a version that a path is in, nil if it has none. It is a hint like all else.
+func (v *version) entryPage(ctx context.Context, store cafs.Getter, path string) []byte {
+	record, err := cafs.ParseRecord(v.info.Record)
+	if err != nil || record.Kind != cafs.KindTree {
+		return nil
+	}
+	tree, err := cafs.OpenTree(store, record)
+	if err != nil {
+		return nil
+	}
+	page, err := tree.EntryPage(ctx, path)
+	if err != nil {
+		return nil
+	}
+	return page
 }
 
 // items returns the items of a list for the chunks of v from one place to another.
