@@ -27,6 +27,11 @@ const (
 	// A run begins when others have used less than a tenth of the machine for a second.
 	quietBelow = 0.1
 	quietSpan  = time.Second
+	// leftAlone is how old files are at least when tools are given them: more than the 5 s within which swarmsync takes a
+	// change of a file for one that its times may not show.
+	leftAlone = 6 * time.Second
+	// memoryTouched is how much memory is touched before a run, unless that is more than half of what is free.
+	memoryTouched = 2 << 30
 	// triesPerRun bounds how often a void run is tried again.
 	triesPerRun = 2
 	// runTimeout bounds one run; the slowest peer takes minutes.
@@ -87,8 +92,17 @@ type contender struct {
 	measure func(ctx context.Context) (report.Run, error)
 }
 
+// leaveAlone waits until what was made just now is as old as what people have.
+func leaveAlone(ctx context.Context) {
+	select {
+	case <-time.After(leftAlone):
+	case <-ctx.Done():
+	}
+}
+
 // alternate measures contenders in turns: each one once, then each one again, until all have their runs.
 func (b *bench) alternate(ctx context.Context, contenders []*contender) []report.Row {
+	leaveAlone(ctx)
 	for _, c := range contenders {
 		if ctx.Err() != nil || c.row.Skipped != "" || c.prepare == nil {
 			continue
@@ -188,6 +202,10 @@ type timing struct {
 // timed does the work of all receivers at once, writes each result to disk, and says what it took.
 func (b *bench) timed(ctx context.Context, t timing) (report.Run, []arrival, error) {
 	if err := sandbox.Sync(b.box.Dir()); err != nil { // what was prepared must not be written at their expense
+		return report.Run{}, nil, err
+	}
+	// The first who uses memory that a virtual machine has given back pays half a second for each GiB.
+	if err := sandbox.TouchMemory(memoryTouched); err != nil {
 		return report.Run{}, nil, err
 	}
 	before, err := countTraffic(t.traffic)

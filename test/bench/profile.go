@@ -30,6 +30,7 @@ func (b *bench) profile(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	leaveAlone(ctx)
 	base := filepath.Join(b.results, fmt.Sprintf("%s-%s-", b.started.UTC().Format("20060102-150405"), commit(ctx)))
 	home, err := b.directory("homes")
 	if err != nil {

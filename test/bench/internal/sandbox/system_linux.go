@@ -36,3 +36,20 @@ func Sync(path string) (err error) {
 	defer func() { err = errors.Join(err, file.Close()) }()
 	return unix.Syncfs(int(file.Fd()))
 }
+
+// TouchMemory uses n bytes of memory once, but no more than half of what is free, and gives them back.
+func TouchMemory(n int64) error {
+	var info unix.Sysinfo_t
+	if err := unix.Sysinfo(&info); err != nil {
+		return err
+	}
+	n = min(n, int64(info.Freeram)*int64(info.Unit)/2)
+	memory, err := unix.Mmap(-1, 0, int(n), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+	if err != nil {
+		return err
+	}
+	for i := 0; i < len(memory); i += os.Getpagesize() {
+		memory[i] = 1
+	}
+	return unix.Munmap(memory)
+}
