@@ -355,18 +355,8 @@ func (f *fetch) begin(ctx context.Context, record []byte) error {
 // begun lets the fetch of a file, or a stretch of files, begin, now that it is known where that is in the data stream and
 // where it is to go. Callers hold f.mu.
 func (f *fetch) begun(ctx context.Context, whole span, out destination) {
-	f.part = whole
+	f.part = f.wanted(whole)
 	f.result.PathBytes = whole.n
-	if f.opts.List {
-		f.part = span{}
-	}
-	if from, to := f.opts.From, f.opts.To; from != 0 || to != 0 {
-		if to == 0 || to > whole.n {
-			to = whole.n
-		}
-		from = min(from, to)
-		f.part = span{whole.offset + from, to - from}
-	}
 	f.out, f.ready = out, true
 	if f.partial() {
 		f.result.Bytes = f.part.n
@@ -383,6 +373,19 @@ func (f *fetch) begun(ctx context.Context, whole span, out destination) {
 	if _, _, missing := f.nextPages(); missing {
 		f.startSearch(ctx)
 	}
+}
+
+// wanted returns what is to be fetched of a file, or a stretch of files, by the options.
+func (f *fetch) wanted(whole span) span {
+	if f.opts.List {
+		return span{}
+	}
+	to := f.opts.To
+	if to == 0 || to > whole.n {
+		to = whole.n
+	}
+	from := min(f.opts.From, to)
+	return span{whole.offset + from, to - from}
 }
 
 // partial reports whether only a part of the content is fetched.
@@ -456,7 +459,7 @@ func (f *fetch) makeTree(ctx context.Context) error {
 		}
 	}
 	if !out.keeps() {
-		if err := f.checkStoreSpace(ctx, record.Data.Bytes); err != nil {
+		if err := f.checkStoreSpace(ctx, f.wanted(part).n); err != nil {
 			return errors.Join(err, out.discard())
 		}
 	}
@@ -506,7 +509,7 @@ func (f *fetch) reserve(ctx context.Context, size int64, tree bool) (*output, er
 	if out.keeps() {
 		return out, nil
 	}
-	if err := f.checkStoreSpace(ctx, size); err != nil {
+	if err := f.checkStoreSpace(ctx, f.wanted(span{0, size}).n); err != nil {
 		return nil, errors.Join(err, out.discard())
 	}
 	return out, nil
@@ -514,6 +517,9 @@ func (f *fetch) reserve(ctx context.Context, size int64, tree bool) (*output, er
 
 // checkStoreSpace says in time that the store has no room for content of which it has nothing yet.
 func (f *fetch) checkStoreSpace(ctx context.Context, size int64) error {
+	if f.opts.DryRun {
+		return nil
+	}
 	_, err := f.node.store.Root(ctx, f.link.Root)
 	if !errors.Is(err, cafs.ErrNotFound) {
 		return err

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/swarmsync/swarmsync/cafs"
+	"github.com/swarmsync/swarmsync/cafs/memory"
 	"github.com/swarmsync/swarmsync/node"
 )
 
@@ -88,7 +89,7 @@ func hugeRecord(t *testing.T) cafs.Record {
 
 // TestHugeClaimIsRefusedBeforeAnythingIsAllocated is not run beside others, whose memory would be counted.
 func TestHugeClaimIsRefusedBeforeAnythingIsAllocated(t *testing.T) {
-	h := &held{record: hugeRecord(t).Encode()}
+	h := holdRecord(t, memory.New(), hugeRecord(t)) // without any of its pages
 	receiver := start(t, quick(node.Config{Home: t.TempDir()}))
 	peer := h.serve(t)
 	dir := t.TempDir()
@@ -109,5 +110,12 @@ func TestHugeClaimIsRefusedBeforeAnythingIsAllocated(t *testing.T) {
 	assertNothing(t, dir)
 	for status := range receiver.Roots(t.Context()) {
 		t.Errorf("catalogued: %+v", status)
+	}
+	// Of a part only that must have room, and nothing of what is only looked at.
+	for _, opts := range []node.FetchOptions{{DryRun: true}, {From: 1 << 42, To: 1<<42 + 1000}} {
+		opts.Wait = 200 * time.Millisecond
+		if _, err := receiver.Fetch(t.Context(), h.link(peer), opts); err == nil || errors.Is(err, node.ErrNoSpace) {
+			t.Errorf("fetch with %+v: %v", opts, err)
+		}
 	}
 }
