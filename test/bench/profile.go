@@ -57,6 +57,9 @@ func (b *bench) profile(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := sandbox.TouchMemory(memoryTouched); err != nil {
+		return err
+	}
 	receiver, err := run("get", filepath.Join(home, "receiver"), address, root)
 	if err != nil {
 		return err
