@@ -243,7 +243,7 @@ func appendDelta(dst []byte, mac *blockMAC, chunk []byte, s signature, zstd *com
 	}
 	form := byte(literalsRaw)
 	if zstd != nil && len(literals) >= compressMin {
-		if packed := zstd.compress(nil, literals); len(packed) < len(literals) {
+		if packed := zstd.compress(nil, literals); len(packed) > 0 {
 			form, literals = literalsZstd, packed
 		}
 	}

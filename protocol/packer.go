@@ -38,12 +38,14 @@ func (p *packer) pack(dst, chunk []byte, sig signature, pathRate float64) (encod
 	if p.compressor == nil || len(chunk) < compressMin || !p.zstd.worth(len(chunk), pathRate, p.waited) {
 		return encodingRaw, nil
 	}
+	// Who waited for other sessions here would keep its buffers for that time, hundreds of sessions at once.
+	if !p.compressor.using.TryLock() {
+		return encodingRaw, nil
+	}
+	defer p.compressor.using.Unlock()
 	p.compressor.prepare() // that is not this chunk's time
 	start := time.Now()
-	packed = p.compressor.compress(dst, chunk)
-	if len(packed) >= len(chunk) {
-		packed = packed[:0]
-	}
+	packed = p.compressor.compressPrepared(dst, chunk)
 	p.spent(&p.zstd, chunk, packed, start)
 	if len(packed) == 0 {
 		return encodingRaw, nil

@@ -15,26 +15,43 @@ const compressMin = 64
 // compressor compresses chunks, and is shared by sessions: it holds about 1 MB once it is used, and compresses one at a
 // time. The zero value is ready.
 type compressor struct {
-	once    sync.Once
+	using   sync.Mutex // guards what follows, and is held while it compresses
 	encoder *zstd.Encoder
+	out     []byte
 }
 
+// prepare makes the encoder, if that was not done. Callers hold c.using.
 func (c *compressor) prepare() {
-	c.once.Do(func() {
-		var err error
-		c.encoder, err = zstd.NewWriter(nil,
-			zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedDefault),
-			zstd.WithWindowSize(cafs.ChunkSizeMax), zstd.WithSingleSegment(true), zstd.WithEncoderCRC(false))
-		if err != nil {
-			panic("protocol: make an encoder: " + err.Error())
-		}
-	})
+	if c.encoder != nil {
+		return
+	}
+	var err error
+	c.out = make([]byte, 0, cafs.ChunkSizeMax+zstdOverhead)
+	c.encoder, err = zstd.NewWriter(nil,
+		zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedDefault),
+		zstd.WithWindowSize(cafs.ChunkSizeMax), zstd.WithSingleSegment(true), zstd.WithEncoderCRC(false))
+	if err != nil {
+		panic("protocol: make an encoder: " + err.Error())
+	}
 }
 
-// compress appends data, at most a chunk, compressed.
+// zstdOverhead is more than what compressing adds to a chunk that does not get shorter.
+const zstdOverhead = 1024
+
+// compress appends data, at most a chunk, compressed, if that is shorter.
 func (c *compressor) compress(dst, data []byte) []byte {
+	c.using.Lock()
+	defer c.using.Unlock()
 	c.prepare()
-	return c.encoder.EncodeAll(data, dst)
+	return c.compressPrepared(dst, data)
+}
+
+// compressPrepared is compress for callers that hold c.using and have called prepare.
+func (c *compressor) compressPrepared(dst, data []byte) []byte {
+	if packed := c.encoder.EncodeAll(data, c.out[:0]); len(packed) < len(data) {
+		return append(dst, packed...)
+	}
+	return dst
 }
 
 // decompressor is the other side of compressor, and shared alike.
