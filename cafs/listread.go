@@ -3,6 +3,7 @@ package cafs
 import (
 	"context"
 	"fmt"
+	"iter"
 	"slices"
 	"sync"
 )
@@ -38,9 +39,9 @@ type pagedList struct {
 
 // rowAt returns the leaf page that covers the byte at off.
 func (l *pagedList) rowAt(ctx context.Context, off int64) (RangeChunks, error) {
-	page, at := l.top, PageInfo{}
-	for level := l.list.Depth - 1; level >= 0; level-- {
-		at = page.pageAt(level, at, off)
+	page, at := l.top, PageInfo{Level: l.list.Depth}
+	for at.Level > 0 {
+		at = page.pageAt(at, off)
 		var err error
 		if page, err = l.cache.load(ctx, l.getter, at, l.list.Items); err != nil {
 			return RangeChunks{}, err
@@ -49,19 +50,29 @@ func (l *pagedList) rowAt(ctx context.Context, off int64) (RangeChunks, error) {
 	return RangeChunks{First: at.FirstItem, Offset: at.FirstByte, Chunks: page.chunks}, nil
 }
 
-// pageAt returns the page of the given level, one of those that p refers to, that covers the byte at off; start says
-// where the first of them begins.
-func (p decodedPage) pageAt(level int, start PageInfo, off int64) PageInfo {
-	at := PageInfo{Level: level, FirstItem: start.FirstItem, FirstByte: start.FirstByte, form: start.form}
-	for _, r := range p.refs {
-		if off < at.FirstByte+r.bytes {
-			at.Key, at.Size, at.Items, at.Bytes, at.path = r.key, r.size, r.items, r.bytes, r.path
-			return at
+// pageAt returns the page, one of those that p refers to, that covers the byte at off; at is p itself.
+func (p decodedPage) pageAt(at PageInfo, off int64) PageInfo {
+	for below := range p.below(at) {
+		if off < below.endByte() {
+			return below
 		}
-		at.FirstItem += r.items
-		at.FirstByte += r.bytes
 	}
 	panic("cafs: offset behind the end of a page")
+}
+
+// below enumerates the pages that p refers to; at is p itself, or the top list with a level above all pages.
+func (p decodedPage) below(at PageInfo) iter.Seq[PageInfo] {
+	return func(yield func(PageInfo) bool) {
+		below := PageInfo{Level: at.Level - 1, FirstItem: at.FirstItem, FirstByte: at.FirstByte, form: at.form}
+		for _, r := range p.refs {
+			below.Key, below.Size, below.Items, below.Bytes, below.path = r.key, r.size, r.items, r.bytes, r.path
+			if !yield(below) {
+				return
+			}
+			below.FirstItem += r.items
+			below.FirstByte += r.bytes
+		}
+	}
 }
 
 // cachedPages is enough for the pages above a few readers and the leaf pages that they are in; a decoded page takes at

@@ -154,14 +154,10 @@ func (w *neededWalk) items(ctx context.Context, page decodedPage, at PageInfo) e
 			return err
 		}
 	}
-	below := PageInfo{Level: at.Level - 1, FirstItem: at.FirstItem, FirstByte: at.FirstByte, form: at.form}
-	for _, r := range page.refs {
-		below.Key, below.Size, below.Items, below.Bytes, below.path = r.key, r.size, r.items, r.bytes, r.path
+	for below := range page.below(at) {
 		if err := w.page(ctx, below); err != nil {
 			return err
 		}
-		below.FirstItem += r.items
-		below.FirstByte += r.bytes
 	}
 	return nil
 }

@@ -82,24 +82,30 @@ func (w *entryWalk) walk(page decodedPage, at PageInfo) error {
 	if at.Level == 0 {
 		return w.leaf(page.entries, at.FirstByte)
 	}
-	// The page before the first that begins behind from may have it.
-	first := max(0, sort.Search(len(page.refs), func(i int) bool { return ComparePaths(page.refs[i].path, w.from) > 0 })-1)
-	below := PageInfo{Level: at.Level - 1, FirstItem: at.FirstItem, FirstByte: at.FirstByte, form: at.form}
-	for i, r := range page.refs {
-		below.Key, below.Size, below.Items, below.Bytes, below.path = r.key, r.size, r.items, r.bytes, r.path
-		if i >= first {
-			next, err := w.tree.cache.load(w.ctx, w.tree.store, below, w.tree.rec.Entries.Items)
-			if err != nil {
-				return err
-			}
-			if err := w.walk(next, below); err != nil {
-				return err
-			}
+	first := page.refs[page.refOf(w.from)].path
+	for below := range page.below(at) {
+		if ComparePaths(below.path, first) < 0 {
+			continue
 		}
-		below.FirstItem += r.items
-		below.FirstByte += r.bytes
+		next, err := w.tree.load(w.ctx, below)
+		if err != nil {
+			return err
+		}
+		if err := w.walk(next, below); err != nil {
+			return err
+		}
 	}
 	return nil
+}
+
+// refOf returns which of the pages that p refers to has the last entry that does not come after a path; the first if there
+// is none.
+func (p decodedPage) refOf(path string) int {
+	return max(0, sort.Search(len(p.refs), func(i int) bool { return ComparePaths(p.refs[i].path, path) > 0 })-1)
+}
+
+func (t Tree) load(ctx context.Context, p PageInfo) (decodedPage, error) {
+	return t.cache.load(ctx, t.store, p, t.rec.Entries.Items)
 }
 
 func (w *entryWalk) leaf(entries []Entry, offset int64) error {
@@ -175,38 +181,34 @@ func (t Tree) EntryPage(ctx context.Context, path string) ([]byte, error) {
 	}
 	page, at := t.top, t.start()
 	for {
-		i := max(0, sort.Search(len(page.refs), func(i int) bool { return ComparePaths(page.refs[i].path, path) > 0 })-1)
-		below := PageInfo{Level: at.Level - 1, FirstItem: at.FirstItem, FirstByte: at.FirstByte, form: at.form}
-		for _, r := range page.refs[:i] {
-			below.FirstItem += r.items
-			below.FirstByte += r.bytes
+		first := page.refs[page.refOf(path)].path
+		for below := range page.below(at) {
+			if at = below; below.path == first {
+				break
+			}
 		}
-		r := page.refs[i]
-		below.Key, below.Size, below.Items, below.Bytes, below.path = r.key, r.size, r.items, r.bytes, r.path
-		if below.Level == 0 {
-			return t.store.Get(ctx, r.key, nil)
+		if at.Level == 0 {
+			return t.store.Get(ctx, at.Key, nil)
 		}
 		var err error
-		if page, err = t.cache.load(ctx, t.store, below, t.rec.Entries.Items); err != nil {
+		if page, err = t.load(ctx, at); err != nil {
 			return nil, err
 		}
-		at = below
 	}
 }
 
-// EntryPages returns the pages that must be read to enumerate the entries of a path and below, as far as o, the outline of
-// the tree's entries, knows of them, and whether those are all.
-func (o *Outline) EntryPages(path string) (pages []PageInfo, known bool) {
+// MissingBelow is Missing for the pages of a tree's entries that are needed to enumerate those of a path and below.
+func (o *Outline) MissingBelow(path string) []PageInfo {
 	o.mu.RLock()
 	defer o.mu.RUnlock()
-	known = true
+	var pages []PageInfo
 	if o.top != nil {
-		o.entryPages(o.top, path, &pages, &known)
+		o.missingBelow(o.top, path, &pages)
 	}
-	return pages, known
+	return pages
 }
 
-func (o *Outline) entryPages(b *branch, path string, pages *[]PageInfo, known *bool) {
+func (o *Outline) missingBelow(b *branch, path string, pages *[]PageInfo) {
 	first := max(0, sort.Search(len(b.paths), func(i int) bool { return ComparePaths(b.paths[i], path) > 0 })-1)
 	for i := first; i < len(b.pages); i++ {
 		if i > first && !(b.paths[i] == path || isBelow(b.paths[i], path)) {
@@ -215,11 +217,10 @@ func (o *Outline) entryPages(b *branch, path string, pages *[]PageInfo, known *b
 		page := &b.pages[i]
 		if !page.added {
 			*pages = append(*pages, o.info(b, i))
-			*known = false
 			continue
 		}
 		if page.below != nil {
-			o.entryPages(page.below, path, pages, known)
+			o.missingBelow(page.below, path, pages)
 		}
 	}
 }

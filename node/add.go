@@ -176,21 +176,11 @@ func (n *Node) add(ctx context.Context, a addition, opts AddOptions) (RootStatus
 	defer cancel(nil)
 	defer context.AfterFunc(n.ctx, func() { cancel(ErrClosed) })()
 
-	progress := &events{send: opts.Events}
-	var last time.Time
-	tell := func(read int64) {
-		if now := time.Now(); now.Sub(last) >= tickInterval {
-			last = now
-			progress.now(Event{Kind: EventProgress, Total: a.total, Reused: read})
-		}
-	}
-	var salt []byte
-	if opts.Private {
-		salt = make([]byte, cafs.SaltSize)
-		_, _ = rand.Read(salt) // never fails
-	}
+	tell := &events{send: opts.Events}
 	defer n.store.Hold()() // until the root is in the catalog
-	record, err := cafs.AddFile(ctx, n.store, a.reader, cafs.AddOptions{Salt: salt, Volume: a.volume, Progress: tell})
+	record, err := cafs.AddFile(ctx, n.store, a.reader, cafs.AddOptions{
+		Salt: newSalt(opts), Volume: a.volume, Progress: tell.reading(a.total),
+	})
 	if err != nil {
 		if cause := context.Cause(ctx); cause != nil {
 			err = fmt.Errorf("add: %w", cause)
@@ -200,20 +190,35 @@ func (n *Node) add(ctx context.Context, a addition, opts AddOptions) (RootStatus
 	if err := a.check(record.Data.Bytes, record.Root()); err != nil {
 		return RootStatus{}, err
 	}
+	return n.added(ctx, record, opts.Name, a.place, tell)
+}
+
+// newSalt returns the salt of a root, nil if it has none.
+func newSalt(opts AddOptions) []byte {
+	if !opts.Private {
+		return nil
+	}
+	salt := make([]byte, cafs.SaltSize)
+	_, _ = rand.Read(salt) // never fails
+	return salt
+}
+
+// added puts a root into the catalog that is here as a whole, and tells that.
+func (n *Node) added(ctx context.Context, record cafs.Record, name, place string, tell *events) (RootStatus, error) {
 	info := cafs.RootInfo{
 		Root:     record.Root(),
 		Record:   record.Encode(),
-		Name:     opts.Name,
-		Place:    a.place,
+		Name:     name,
+		Place:    place,
 		Complete: true,
 		Added:    time.Now(),
 	}
 	n.catalog.Lock()
-	err = n.put(ctx, info)
+	err := n.put(ctx, info)
 	n.catalog.Unlock()
 	if err != nil {
 		return RootStatus{}, err
 	}
-	progress.now(Event{Kind: EventProgress, Total: record.Data.Bytes, Reused: record.Data.Bytes})
+	tell.now(Event{Kind: EventProgress, Total: record.Data.Bytes, Reused: record.Data.Bytes})
 	return n.rootStatus(ctx, info)
 }

@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -59,21 +58,9 @@ func (n *Node) addTree(ctx context.Context, path string, opts AddOptions) (statu
 			return RootStatus{}, err
 		}
 	}
-	info := cafs.RootInfo{
-		Root: record.Root(), Record: record.Encode(), Name: opts.Name, Place: path, Complete: true, Added: time.Now(),
-	}
-	n.catalog.Lock()
-	err = n.put(ctx, info)
-	n.catalog.Unlock()
-	if err != nil {
-		return RootStatus{}, err
-	}
-	a.events.now(Event{Kind: EventProgress, Total: record.Data.Bytes, Reused: record.Data.Bytes})
-	if status, err = n.rootStatus(ctx, info); err != nil {
-		return RootStatus{}, err
-	}
+	status, err = n.added(ctx, record, opts.Name, path, &a.events)
 	status.Skipped = a.skipped
-	return status, nil
+	return status, err
 }
 
 // openVolume makes the volume of the directory, if its files are to be served from where they are.
@@ -98,37 +85,18 @@ func (a *treeAddition) openVolume(ctx context.Context) error {
 	if !ok || !known.Tree {
 		return nil
 	}
-	info, err := a.node.store.Root(ctx, known.Root)
+	tree, _, err := a.node.openTreeOf(ctx, known.Root)
 	if err != nil {
 		return nil // it was removed from the catalog
-	}
-	record, err := cafs.ParseRecord(info.Record)
-	if err != nil {
-		return nil
-	}
-	tree, err := cafs.OpenTree(a.node.store, record)
-	if err != nil {
-		return nil
 	}
 	a.old, a.known = tree.Data(), openKnownFiles(ctx, referrer, a.path)
 	return nil
 }
 
 func (a *treeAddition) add(ctx context.Context) (cafs.Record, error) {
-	var salt []byte
-	if a.opts.Private {
-		salt = make([]byte, cafs.SaltSize)
-		_, _ = rand.Read(salt) // never fails
-	}
-	var last time.Time
 	opts := cafs.TreeOptions{
-		Salt: salt, Times: a.opts.Times, Perms: a.opts.Perms, Volume: a.volume, Old: a.old,
-		Progress: func(read int64) {
-			if now := time.Now(); now.Sub(last) >= tickInterval {
-				last = now
-				a.events.now(Event{Kind: EventProgress, Reused: read})
-			}
-		},
+		Salt: newSalt(a.opts), Times: a.opts.Times, Perms: a.opts.Perms, Volume: a.volume, Old: a.old,
+		Progress: a.events.reading(0),
 	}
 	return cafs.AddTree(ctx, a.node.store, a.entries(ctx), opts)
 }

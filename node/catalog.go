@@ -258,37 +258,6 @@ func fileOf(ctx context.Context, store cafs.Getter, record cafs.Record, path str
 	return tree.Data(), e.Offset, e.Size, nil
 }
 
-// Entries enumerates what is in a directory of a tree, at any depth, with paths that begin there; an empty path is the top.
-// It reads only lists: a Fetch with DryRun gets them. It stops after the first error, which wraps cafs.ErrNotFound if a part
-// of them is missing, or if there is no such root or directory.
-func (n *Node) Entries(ctx context.Context, root cafs.Key, path string) iter.Seq2[cafs.TreeEntry, error] {
-	return func(yield func(cafs.TreeEntry, error) bool) {
-		tree, err := n.treeWith(ctx, root, path)
-		if err != nil {
-			yield(cafs.TreeEntry{}, err)
-			return
-		}
-		for e, err := range tree.Below(ctx, path) {
-			if !yield(e, err) {
-				return
-			}
-		}
-	}
-}
-
-// treeWith returns the tree of a root, if it has a directory at path.
-func (n *Node) treeWith(ctx context.Context, root cafs.Key, path string) (cafs.Tree, error) {
-	tree, _, err := n.openTreeOf(ctx, root)
-	if err != nil || path == "" {
-		return tree, err
-	}
-	e, err := tree.Lookup(ctx, path)
-	if err == nil && e.Type != cafs.TypeDirectory {
-		err = fmt.Errorf("%s is a %v, and no directory: %w", path, e.Type, cafs.ErrNotFound)
-	}
-	return tree, err
-}
-
 // watchedGetter is the store as readers of a complete root see it: what it can't give them makes the root incomplete.
 type watchedGetter struct {
 	cafs.Getter

@@ -35,6 +35,17 @@ func (e *events) now(event Event) {
 	e.send(event)
 }
 
+// reading returns a function that tells how many bytes were read of a total, 0 if that is not known, but not too often.
+func (e *events) reading(total int64) func(read int64) {
+	var last time.Time
+	return func(read int64) {
+		if now := time.Now(); now.Sub(last) >= tickInterval {
+			last = now
+			e.now(Event{Kind: EventProgress, Total: total, Reused: read})
+		}
+	}
+}
+
 func (e *events) rate(now time.Time, done int64) int64 {
 	for len(e.samples) > 1 && now.Sub(e.samples[0].at) > rateSpan {
 		e.samples = e.samples[1:]

@@ -402,8 +402,7 @@ func (f *fetch) entriesMissing() []cafs.PageInfo {
 	if f.opts.Path == "" {
 		return entries.Missing(pagesLook)
 	}
-	pages, _ := entries.EntryPages(f.opts.Path)
-	return pages
+	return entries.MissingBelow(f.opts.Path)
 }
 
 // beginTree makes the output of a tree, once its entries are here. Callers hold f.mu.

@@ -70,6 +70,14 @@ type placement struct {
 	offset int64
 }
 
+func refsOf(placements []placement) []cafs.ChunkRef {
+	refs := make([]cafs.ChunkRef, len(placements))
+	for i, p := range placements {
+		refs[i] = cafs.ChunkRef{Chunk: p.chunk.Info(), Offset: p.offset}
+	}
+	return refs
+}
+
 // checkOutput refuses early what would fail at the end: an output that is there already, or a place that can't be
 // written. It returns the absolute path, also with ErrExists.
 func checkOutput(path string, force bool) (string, error) {
@@ -265,11 +273,7 @@ func (o *output) refer(ctx context.Context, placements []placement) error {
 	if o.volume == nil || len(placements) == 0 {
 		return nil
 	}
-	refs := make([]cafs.ChunkRef, len(placements))
-	for i, p := range placements {
-		refs[i] = cafs.ChunkRef{Chunk: p.chunk.Info(), Offset: p.offset}
-	}
-	if err := o.volume.Refer(ctx, refs...); err != nil {
+	if err := o.volume.Refer(ctx, refsOf(placements)...); err != nil {
 		return fmt.Errorf("keep chunks of output %s: %w", o.path, err)
 	}
 	return nil

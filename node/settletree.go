@@ -41,11 +41,7 @@ func (n *Node) settleTree(ctx context.Context, referrer cafs.Referrer, known caf
 func (n *Node) rehashTree(
 	ctx context.Context, trees cafs.TreeReferrer, known cafs.VolumeInfo, proceed func() bool,
 ) (err error) {
-	tree, info, err := n.openTreeOf(ctx, known.Root)
-	if err != nil {
-		return err
-	}
-	record, err := cafs.ParseRecord(info.Record)
+	tree, record, err := n.openTreeOf(ctx, known.Root)
 	if err != nil {
 		return err
 	}

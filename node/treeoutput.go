@@ -92,7 +92,11 @@ func createTreeOutput(ctx context.Context, f *fetch, tree cafs.Tree, record cafs
 		return nil, fmt.Errorf("output: %w", err)
 	}
 	if err := o.open(ctx, dir, own+".partial"); err != nil {
-		return nil, errors.Join(fmt.Errorf("output %s: %w", o.path, err), o.close())
+		end := o.close
+		if o.stage != nil && !o.stage.found {
+			end = o.discard
+		}
+		return nil, errors.Join(fmt.Errorf("output %s: %w", o.path, err), end())
 	}
 	return o, nil
 }
@@ -213,19 +217,25 @@ func (o *treeOutput) look(ctx context.Context, _ cafs.Store, row cafs.RangeChunk
 		}
 		if inPlace[i] = known; known {
 			refs = append(refs, cafs.ChunkRef{Chunk: chunk, Offset: offset})
-			_ = o.eachPiece(offset, size, func(index int, file *treeOutputFile, part span) error {
-				o.withFile(index, func(*openFile) error { file.keep(part); return nil })
-				return nil
-			})
+			if err := o.keepParts(offset, size); err != nil {
+				return nil, nil, err
+			}
 		} else if likely[i], err = o.maybeThere(offset, size); err != nil {
 			return nil, nil, err
 		}
 		offset += size
 	}
-	if o.volume != nil && len(refs) > 0 {
-		err = o.volume.Refer(ctx, refs...)
-	}
-	return inPlace, likely, err
+	return inPlace, likely, o.refer(ctx, refs)
+}
+
+// keepParts notes that a chunk is where it should be.
+func (o *treeOutput) keepParts(offset, n int64) error {
+	return o.eachPiece(offset, n, func(index int, file *treeOutputFile, part span) error {
+		return o.withFile(index, func(*openFile) error {
+			file.keep(part)
+			return nil
+		})
+	})
 }
 
 // known reports whether a chunk is known to stand where it should.
@@ -369,13 +379,10 @@ func (o *treeOutput) reread(ctx context.Context, info cafs.ChunkInfo, offset int
 	if err != nil {
 		return false, nil // something else, or nothing yet
 	}
-	err = o.eachPiece(offset, int64(info.Size), func(index int, file *treeOutputFile, part span) error {
-		return o.withFile(index, func(*openFile) error { file.keep(part); return nil })
-	})
-	if err != nil {
+	if err := o.keepParts(offset, int64(info.Size)); err != nil {
 		return false, err
 	}
-	return true, o.refer(ctx, []placement{{chunk, offset}})
+	return true, o.refer(ctx, []cafs.ChunkRef{{Chunk: chunk.Info(), Offset: offset}})
 }
 
 // keep notes that a part is in the file that is in its place, unless it is written in the stage.
@@ -402,7 +409,7 @@ func (o *treeOutput) write(ctx context.Context, placements ...placement) error {
 			return fmt.Errorf("write output %s: %w", o.path, err)
 		}
 	}
-	return o.refer(ctx, placements)
+	return o.refer(ctx, refsOf(placements))
 }
 
 // writePiece writes a part of a file in the stage, unless the file in its place has it already. Callers hold its lock.
@@ -496,13 +503,9 @@ func (o *treeOutput) sameInTarget(open *openFile, index int, part span, data []b
 	return bytes.Equal(there, data), nil
 }
 
-func (o *treeOutput) refer(ctx context.Context, placements []placement) error {
-	if o.volume == nil || len(placements) == 0 {
+func (o *treeOutput) refer(ctx context.Context, refs []cafs.ChunkRef) error {
+	if o.volume == nil || len(refs) == 0 {
 		return nil
-	}
-	refs := make([]cafs.ChunkRef, len(placements))
-	for i, p := range placements {
-		refs[i] = cafs.ChunkRef{Chunk: p.chunk.Info(), Offset: p.offset}
 	}
 	if err := o.volume.Refer(ctx, refs...); err != nil {
 		return fmt.Errorf("keep chunks of output %s: %w", o.path, err)
@@ -574,8 +577,10 @@ func openStage(path string) (*stageDir, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.root, err = os.OpenRoot(path)
-	return s, err
+	if s.root, err = os.OpenRoot(path); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // create makes a file, or empties it if it is there, and the directories that it is in.
@@ -718,17 +723,17 @@ func (n *Node) openOldTree(ctx context.Context, path string) *oldTree {
 }
 
 // openTreeOf returns the tree of a catalogued root.
-func (n *Node) openTreeOf(ctx context.Context, root cafs.Key) (cafs.Tree, cafs.RootInfo, error) {
+func (n *Node) openTreeOf(ctx context.Context, root cafs.Key) (cafs.Tree, cafs.Record, error) {
 	info, err := n.store.Root(ctx, root)
 	if err != nil {
-		return cafs.Tree{}, info, err
+		return cafs.Tree{}, cafs.Record{}, err
 	}
 	record, err := cafs.ParseRecord(info.Record)
 	if err != nil {
-		return cafs.Tree{}, info, err
+		return cafs.Tree{}, cafs.Record{}, err
 	}
 	tree, err := cafs.OpenTree(watchedGetter{n.store, n, root}, record)
-	return tree, info, err
+	return tree, record, err
 }
 
 // covers reports whether parts are all of a file.
