@@ -185,7 +185,7 @@ func (o *treeOutput) eachPiece(offset, n int64, do func(index int, file *treeOut
 	if before := o.files[0].offset - offset; before > 0 {
 		offset, n = offset+before, n-before
 	}
-	last := o.files[len(o.files)-1]
+	last := &o.files[len(o.files)-1]
 	n = min(n, last.offset+last.size-offset)
 	i := sort.Search(len(o.files), func(i int) bool { return o.files[i].offset > offset }) - 1
 	for ; n > 0; i++ {
