@@ -107,14 +107,8 @@ func (a *treeAddition) entries(ctx context.Context) iter.Seq2[cafs.SourceEntry, 
 		a.skipped++
 		a.events.now(Event{Kind: EventNote, Message: fmt.Sprintf("skipped %s: it is %s", path, why)})
 	}
-	var leave []string
-	if dir := a.node.home.dir; dir != "" {
-		if own, err := filepath.EvalSymlinks(dir); err == nil {
-			leave = append(leave, own)
-		}
-	}
 	return func(yield func(cafs.SourceEntry, error) bool) {
-		for found, err := range walkTree(ctx, a.path, a.opts.Exclude, leave, skip) {
+		for found, err := range walkTree(ctx, a.path, a.opts.Exclude, a.node.home.resolved(), skip) {
 			var entry cafs.SourceEntry
 			if err == nil {
 				entry, err = a.entry(ctx, found)

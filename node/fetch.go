@@ -168,10 +168,26 @@ func (n *Node) Fetch(ctx context.Context, link Link, opts FetchOptions) (Result,
 	if f.opts.DryRun {
 		f.opts.Output = ""
 	}
+	if err := opts.check(); err != nil {
+		return f.result, err
+	}
 	err := f.run(ctx)
 	f.result.Duration = time.Since(f.started)
 	return f.result, err
 }
+
+func (o FetchOptions) check() error {
+	switch {
+	case o.From < 0 || o.To < 0 || o.To != 0 && o.To < o.From:
+		return fmt.Errorf("fetch bytes %d to %d: there are no such bytes", o.From, o.To)
+	case o.ranged() && o.Output != "":
+		return fmt.Errorf("fetch bytes %d to %d into %s: an output is for whole files", o.From, o.To, o.Output)
+	}
+	return nil
+}
+
+// ranged tells that some bytes of a file are wanted.
+func (o FetchOptions) ranged() bool { return o.From != 0 || o.To != 0 }
 
 func (f *fetch) run(ctx context.Context) error {
 	if f.opts.Output != "" {
@@ -471,6 +487,9 @@ func (f *fetch) makeTree(ctx context.Context) error {
 // findPart returns where in the data stream the content of the path is that is fetched.
 func (f *fetch) findPart(ctx context.Context, tree cafs.Tree) (part span, isFile bool, err error) {
 	if f.opts.Path == "" {
+		if f.opts.ranged() {
+			return span{}, false, fmt.Errorf("the root is a tree; say which of its files is meant: %w", ErrUnsupported)
+		}
 		return span{0, tree.Data().Size()}, false, nil
 	}
 	e, err := tree.Lookup(ctx, f.opts.Path)
@@ -481,6 +500,9 @@ func (f *fetch) findPart(ctx context.Context, tree cafs.Tree) (part span, isFile
 	case cafs.TypeSymlink:
 		return span{}, false, fmt.Errorf("%s is a symbolic link to %q: %w", f.opts.Path, e.Target, ErrUnsupported)
 	case cafs.TypeDirectory:
+		if f.opts.ranged() {
+			return span{}, false, fmt.Errorf("%s is a directory, and no file: %w", f.opts.Path, ErrUnsupported)
+		}
 		part = span{offset: e.Offset}
 		for below, err := range tree.Below(ctx, f.opts.Path) {
 			if err != nil {
@@ -615,8 +637,11 @@ func (f *fetch) finish(ctx context.Context) error {
 		if f.outPath == "" {
 			return nil
 		}
+		if err := f.out.publish(ctx, f.link.Root); err != nil {
+			return err
+		}
 		f.result.Output = f.outPath
-		return f.out.publish(ctx, f.link.Root)
+		return nil
 	}
 	if f.outPath != "" {
 		after, err := f.replaceOld(ctx)

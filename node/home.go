@@ -37,6 +37,21 @@ type home struct {
 	ownStore bool // close it with the node
 }
 
+// resolved returns the absolute path of the home with no links in it, empty if it is in memory.
+func (h *home) resolved() string {
+	if h.dir == "" {
+		return ""
+	}
+	path, err := filepath.Abs(h.dir)
+	if err != nil {
+		return h.dir
+	}
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		return real
+	}
+	return path
+}
+
 // openHome opens the home in dir and makes what is missing there. A directory that holds something else, or a newer
 // format, is refused and left as it is.
 func openHome(dir string, store cafs.Store, quota int64) (*home, error) {

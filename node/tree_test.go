@@ -21,6 +21,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/swarmsync/swarmsync/cafs"
+	"github.com/swarmsync/swarmsync/cafs/memory"
 	"github.com/swarmsync/swarmsync/node"
 )
 
@@ -685,27 +686,118 @@ func TestDryRunFetchesNoContent(t *testing.T) {
 	}
 }
 
-// A list of entries that has pages above its leaves.
+// A list of entries that takes many requests for pages. It is made in a store, as to make files takes longer.
 func TestManyEntriesAreListed(t *testing.T) {
 	t.Parallel()
-	const files = 12_000
-	tree := make(dirTree, files)
-	for i := range files {
-		tree[fmt.Sprintf("%03d/%02d", i/100, i%100)] = "f"
+	const dirs, each = 1000, 100
+	store := memory.New()
+	record, err := cafs.AddTree(t.Context(), store, func(yield func(cafs.SourceEntry, error) bool) {
+		for i := range dirs * (each + 1) {
+			e := cafs.Entry{Path: fmt.Sprintf("%04d", i/(each+1))}
+			if n := i % (each + 1); n > 0 {
+				e = cafs.Entry{Path: fmt.Sprintf("%s/%03d", e.Path, n), Type: cafs.TypeFile, Size: 1}
+			}
+			source := cafs.SourceEntry{Entry: e, Open: func(int64) (io.ReadCloser, error) {
+				return io.NopCloser(strings.NewReader("x")), nil
+			}}
+			if !yield(source, nil) {
+				return
+			}
+		}
+	}, cafs.TreeOptions{})
+	if err != nil {
+		t.Fatal(err)
 	}
-	_, _, link := treeHolder(t, tree)
+	info := cafs.RootInfo{Root: record.Root(), Record: record.Encode(), Complete: true, Added: time.Now()}
+	if err := store.PutRoot(t.Context(), info); err != nil {
+		t.Fatal(err)
+	}
+	holder := start(t, node.Config{Store: store, DisableDHT: true})
+	link := node.Link{Root: info.Root, Peers: []peer.AddrInfo{at(t, holder)}}
 	receiver := start(t, node.Config{DisableDHT: true})
-	for _, path := range []string{"017", ""} {
+	for _, path := range []string{"0017", ""} {
 		listed := 0
 		mustFetch(t, receiver, link, node.FetchOptions{List: true, Path: path, Events: func(event node.Event) {
 			if event.Kind == node.EventEntry {
 				listed++
 			}
 		}})
-		if want := map[string]int{"017": 100, "": files + files/100}[path]; listed != want {
+		if want := map[string]int{"0017": each, "": dirs * (each + 1)}[path]; listed != want {
 			t.Errorf("%q: %d entries, want %d", path, listed, want)
 		}
 	}
+}
+
+// The home of the node itself may be in the directory that is updated.
+func TestTreeOntoTheHomeOfItsNode(t *testing.T) {
+	t.Parallel()
+	tree := dirTree{"a": "fnew"}
+	_, _, link := treeHolder(t, tree)
+	output := filepath.Join(t.TempDir(), "output")
+	home := filepath.Join(output, "share", "home")
+	dirTree{"gone": "fold", "share/gone": "fold"}.write(t, output)
+	receiver := start(t, node.Config{Home: home, DisableDHT: true})
+	mustFetch(t, receiver, link, node.FetchOptions{Output: output, Force: true, Delete: true})
+	got := readTree(t, output)
+	if got["a"] != "fnew" || got["gone"] != "" || got["share/gone"] != "" {
+		t.Errorf("it has %v", slices.Sorted(maps.Keys(got)))
+	}
+	if err := receiver.Close(); err != nil {
+		t.Fatal(err)
+	}
+	receiver = start(t, node.Config{Home: home, DisableDHT: true})
+	if status := rootOf(t, receiver, link.Root); !status.Complete {
+		t.Errorf("the root is %+v", status)
+	}
+}
+
+func TestTreeWithAFileInThePlaceOfTheHome(t *testing.T) {
+	t.Parallel()
+	_, _, link := treeHolder(t, dirTree{"share": "fnew"})
+	output := filepath.Join(t.TempDir(), "output")
+	dirTree{"share/other": "fold"}.write(t, output)
+	receiver := start(t, node.Config{Home: filepath.Join(output, "share", "home"), DisableDHT: true})
+	_, err := receiver.Fetch(t.Context(), link, node.FetchOptions{Output: output, Force: true, Delete: true})
+	if !errors.Is(err, node.ErrExists) {
+		t.Errorf("%v", err)
+	}
+	if _, err := os.Stat(filepath.Join(output, "share", "home", "identity")); err != nil {
+		t.Error(err)
+	}
+}
+
+// A fetch that is refused leaves nothing behind.
+func TestTreeThatIsRefusedLeavesNothing(t *testing.T) {
+	t.Parallel()
+	_, _, link := treeHolder(t, dirTree{"a": "fnew"})
+	receiver := start(t, node.Config{Home: t.TempDir(), DisableDHT: true})
+	output := filepath.Join(t.TempDir(), "output")
+	there := dirTree{"precious": "fmine"}
+	there.write(t, output)
+	if _, err := receiver.Fetch(t.Context(), link, node.FetchOptions{Output: output}); !errors.Is(err, node.ErrExists) {
+		t.Errorf("%v", err)
+	}
+	assertTree(t, output, there)
+	assertAlone(t, output)
+}
+
+func TestPartsThatCannotBe(t *testing.T) {
+	t.Parallel()
+	_, _, link := treeHolder(t, dirTree{"dir/file": "f0123456789"})
+	receiver := start(t, node.Config{Home: t.TempDir(), DisableDHT: true})
+	dir := t.TempDir()
+	for name, opts := range map[string]node.FetchOptions{
+		"bytes into an output":  {Path: "dir/file", From: 2, Output: filepath.Join(dir, "output")},
+		"before the beginning":  {Path: "dir/file", From: -1},
+		"end before beginning":  {Path: "dir/file", From: 5, To: 3},
+		"bytes of a directory":  {Path: "dir", To: 3},
+		"bytes of a whole tree": {To: 3},
+	} {
+		if result, err := receiver.Fetch(t.Context(), link, opts); err == nil || errors.Is(err, node.ErrNoHolder) {
+			t.Errorf("%s: %+v, %v", name, result, err)
+		}
+	}
+	assertNothing(t, dir)
 }
 
 // Of a tree that is edited while it is served the rest is still had, and nothing that was changed.

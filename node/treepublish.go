@@ -158,7 +158,7 @@ func (p *treePublication) makeWay(path string) error {
 	if err != nil {
 		return err
 	}
-	if p.fetch.opts.Delete {
+	if p.fetch.opts.Delete && !p.holdsHome(path) {
 		return p.root.RemoveAll(path)
 	}
 	err = p.root.Remove(path)
@@ -166,6 +166,17 @@ func (p *treePublication) makeWay(path string) error {
 		return fmt.Errorf("%s is a directory, and is to be something else: %w", path, ErrExists)
 	}
 	return nil
+}
+
+// holdsHome reports whether the home of the node is in a directory of the target.
+func (p *treePublication) holdsHome(path string) bool {
+	top, err := filepath.EvalSymlinks(p.path)
+	home := p.fetch.node.home.resolved()
+	if err != nil || home == "" {
+		return err != nil
+	}
+	below, err := filepath.Rel(filepath.Join(top, filepath.FromSlash(path)), home)
+	return err == nil && filepath.IsLocal(below)
 }
 
 // makeDir makes a directory where there is none. A link to one is replaced.
@@ -259,7 +270,11 @@ func (p *treePublication) deleteOthers() error {
 	if err != nil {
 		return err
 	}
-	for found, err := range walkTree(p.ctx, p.path, nil, nil, skip) {
+	top, err := filepath.EvalSymlinks(p.path)
+	if err != nil {
+		return err
+	}
+	for found, err := range walkTree(p.ctx, top, nil, p.fetch.node.home.resolved(), skip) {
 		if err != nil {
 			return err
 		}
@@ -275,7 +290,7 @@ func (p *treePublication) deleteOthers() error {
 	for _, path := range slices.Backward(others) {
 		err := p.root.Remove(path)
 		if info, errLook := p.root.Lstat(path); err != nil && errLook == nil && info.IsDir() {
-			p.fetch.events.now(Event{Kind: EventNote, Message: fmt.Sprintf("%s stays: there are ignored files in it", filepath.Join(p.path, path))})
+			p.fetch.events.now(Event{Kind: EventNote, Message: fmt.Sprintf("%s stays: there is something in it that is not deleted", filepath.Join(p.path, path))})
 			continue
 		}
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {

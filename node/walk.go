@@ -26,7 +26,7 @@ type walk struct {
 	top     string
 	exclude *gitignore.Matcher // of the user
 	ignored *gitignore.Matcher // of the ignoreFiles
-	leave   []string           // directories of the node's own
+	home    string             // of the node, empty if there is none
 	skip    func(path, why string)
 	yield   func(walked) bool
 }
@@ -40,13 +40,14 @@ type walked struct {
 // errStopWalk: nobody wants more entries.
 var errStopWalk = errors.New("stop")
 
-// walkTree enumerates what is below the directory at top. exclude has patterns as in a .gitignore; leave are directories
-// that are left out without a word; skip is told what can't be part of a tree. It stops after the first error.
+// walkTree enumerates what is below the directory at top, whose path has no links in it. exclude has patterns as in a
+// .gitignore; home is the directory of the node, see home.resolved, which is left out without a word; skip is told what
+// can't be part of a tree. It stops after the first error.
 func walkTree(
-	ctx context.Context, top string, exclude, leave []string, skip func(path, why string),
+	ctx context.Context, top string, exclude []string, home string, skip func(path, why string),
 ) iter.Seq2[walked, error] {
 	return func(yield func(walked, error) bool) {
-		w := &walk{ctx: ctx, top: top, exclude: gitignore.New(""), ignored: gitignore.New(""), leave: leave, skip: skip}
+		w := &walk{ctx: ctx, top: top, exclude: gitignore.New(""), ignored: gitignore.New(""), home: home, skip: skip}
 		w.yield = func(found walked) bool { return yield(found, nil) }
 		err := w.addPatterns(w.exclude, []byte(strings.Join(exclude, "\n")), "", "--exclude")
 		if err == nil {
@@ -115,10 +116,8 @@ func (w *walk) readIgnoreFile(dir, path string) error {
 }
 
 func (w *walk) entry(path, full string, entry fs.DirEntry) error {
-	for _, own := range w.leave {
-		if full == own {
-			return nil
-		}
+	if full == w.home {
+		return nil
 	}
 	info, err := entry.Info()
 	if errors.Is(err, fs.ErrNotExist) {
