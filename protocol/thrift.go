@@ -29,7 +29,7 @@ const (
 	// has something similar asks for it.
 	zstdTrial  = 10 * time.Millisecond
 	deltaTrial = 30 * time.Millisecond
-	trialMin   = 4
+	trialMin   = 16
 	// thriftWorth is what must be left of a chunk at most.
 	thriftWorth = 0.95
 	// thriftVain is after how many chunks in a row that did not get smaller the next ones are left alone: first one, then two,
