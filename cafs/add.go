@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 )
 
@@ -12,7 +13,7 @@ type AddOptions struct {
 	// Salt is nil or SaltSize random bytes for the root record; see Record.
 	Salt []byte
 	// Volume, if not nil, is the file that r reads from its beginning: its chunks are referred to there, and only the pages
-	// are stored.
+	// are stored. If r is an io.Seeker, holes of the file are not read.
 	Volume Volume
 	// Progress, if not nil, is called with the content bytes stored so far each time that it is about 1 MiB more, and
 	// with the last of them. It is called in the goroutine of the caller.
@@ -40,10 +41,14 @@ func AddFile(ctx context.Context, store Putter, r io.Reader, opts AddOptions) (R
 		return Record{}, fmt.Errorf("add: salt of %d bytes: want %d", len(opts.Salt), SaltSize)
 	}
 	var refer referFunc
+	cut := func(b *batcher) error { return cutFile(b, r) }
 	if opts.Volume != nil {
 		refer = opts.Volume.Refer
+		if seeker, ok := r.(io.ReadSeeker); ok {
+			cut = func(b *batcher) error { return cutVolume(b, opts.Volume, seeker) }
+		}
 	}
-	list, err := addStream(ctx, store, refer, opts.Progress, func(b *batcher) error { return cutFile(b, r) })
+	list, err := addStream(ctx, store, refer, opts.Progress, cut)
 	if err != nil {
 		return Record{}, fmt.Errorf("add: %w", err)
 	}
@@ -229,6 +234,8 @@ func (a *adder) storeAll(ctx context.Context, store Putter, refer referFunc, pro
 			}
 			stored += int64(ref.Chunk.Size)
 		}
+		// Of a row of equal chunks, which holes are, one is enough to have them.
+		refs = slices.CompactFunc(refs, func(a, b ChunkRef) bool { return a.Chunk == b.Chunk })
 		if refer != nil && len(refs) > 0 {
 			if err := refer(ctx, refs...); err != nil {
 				return List{}, err

@@ -138,6 +138,10 @@ type Volume interface {
 	// ReadAt reads the file that was opened, even if its path has come to lead elsewhere.
 	io.ReaderAt
 
+	// HoleAt returns how many bytes from an offset on are known to be zeros that nothing has to be read for, because the
+	// file has a hole there; 0 if that is not known.
+	HoleAt(offset int64) int64
+
 	// Refer notes that chunks stand in the file; the caller has just hashed the bytes there, or written them. They can be
 	// got at once. The note survives the end of the process, and a power cut, after the next Sync of the volume or the
 	// store, not before: it tells of what can be found out again by hashing. To refer to a chunk twice is not an error; of

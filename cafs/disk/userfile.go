@@ -33,6 +33,8 @@ type userFile interface {
 	SyncData() error
 	// Prefetch is that of package durable.
 	Prefetch(offset, n int64)
+	// holeAt returns how many bytes from an offset on are in a hole of a file of size bytes.
+	holeAt(offset, size int64) int64
 	// timesTell reports whether the file system sets the times of a file before anybody can read what a change of it made,
 	// if SyncData had returned before that change: then a file whose times are old has not changed.
 	timesTell() bool
@@ -62,10 +64,11 @@ func (osUserFiles) open(path string, written bool) (userFile, error) {
 
 func (osUserFiles) identity(path string) (identity, error) { return identifyPath(path) }
 
-func (f osUserFile) identity() (identity, error) { return identify(f.File) }
-func (f osUserFile) SyncData() error             { return durable.SyncData(f.File) }
-func (f osUserFile) Prefetch(offset, n int64)    { durable.Prefetch(f.File, offset, n) }
-func (f osUserFile) timesTell() bool             { return timesTell(f.File) }
+func (f osUserFile) identity() (identity, error)     { return identify(f.File) }
+func (f osUserFile) SyncData() error                 { return durable.SyncData(f.File) }
+func (f osUserFile) Prefetch(offset, n int64)        { durable.Prefetch(f.File, offset, n) }
+func (f osUserFile) holeAt(offset, size int64) int64 { return holeAt(f.File, offset, size) }
+func (f osUserFile) timesTell() bool                 { return timesTell(f.File) }
 
 // isAbsent reports whether an error of userFiles means that no file is there that could be read, rather than that
 // reading failed.

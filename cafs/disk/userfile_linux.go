@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"errors"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -28,4 +29,16 @@ func timesTell(f *os.File) bool {
 		return true
 	}
 	return false
+}
+
+// holeAt implements userFile. It moves the offset of f, which nothing here uses.
+func holeAt(f *os.File, offset, size int64) int64 {
+	data, err := f.Seek(offset, unix.SEEK_DATA)
+	if errors.Is(err, unix.ENXIO) {
+		data, err = size, nil // all that follows is a hole
+	}
+	if err != nil {
+		return 0
+	}
+	return max(0, data-offset)
 }

@@ -80,6 +80,15 @@ func (s *Store) OpenVolume(ctx context.Context, path string, opts cafs.VolumeOpt
 // ReadAt implements cafs.Volume.
 func (v *volume) ReadAt(p []byte, off int64) (int, error) { return v.file.ReadAt(p, off) }
 
+// HoleAt implements cafs.Volume.
+func (v *volume) HoleAt(offset int64) int64 {
+	now, err := v.file.identity()
+	if err != nil {
+		return 0
+	}
+	return v.file.holeAt(offset, now.size)
+}
+
 // Refer implements cafs.Volume. It is at its best with a row of chunks.
 func (v *volume) Refer(ctx context.Context, chunks ...cafs.ChunkRef) error {
 	if err := v.store.begin(ctx); err != nil {
