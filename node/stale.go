@@ -231,6 +231,8 @@ func (n *Node) hashFile(
 	each func(number int64, row cafs.RangeChunks, good protocol.Bits) error,
 ) error {
 	buf := make([]byte, cafs.ChunkSizeMax)
+	var zeros cafs.ChunkInfo // the last chunk of zeros alone
+	var holeEnd int64        // of the hole that it was found in
 	for number := range c.outline.RangesMax() {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -243,10 +245,14 @@ func (n *Node) hashFile(
 		offset := row.Offset
 		for i, chunk := range row.Chunks {
 			data := buf[:chunk.Size]
-			// What can't be read is not there; a file may end early.
-			if _, err := file.ReadAt(data, offset); err == nil {
+			if chunk == zeros && offset+int64(chunk.Size) <= holeEnd {
+				good.Set(i)
+			} else if _, err := file.ReadAt(data, offset); err == nil { // what can't be read is not there; a file may end early
 				if _, err := cafs.VerifyChunk(chunk, data); err == nil {
 					good.Set(i)
+					if isZero(data) {
+						zeros, holeEnd = chunk, offset+file.HoleAt(offset)
+					}
 				}
 			}
 			offset += int64(chunk.Size)
