@@ -75,11 +75,10 @@ type fileVolume struct {
 // written reports whether the identity of the file changes by what the store's own user does.
 func (v *fileVolume) written() bool { return v.writer != nil && v.info.root == cafs.Key{} }
 
-// fileSet is the file volumes. It keeps none of their files open, but for those that are written: whoever removes a file
-// gets its space back, and whoever removes a disk finds it idle. To open the file takes a tenth of the time of hashing
-// a chunk.
+// fileSet is the file volumes.
 type fileSet struct {
-	files userFiles
+	files  userFiles
+	opened *openFiles
 	// rows is index.treeRows.
 	rows func(volume uint64, from, to int64) ([]treeRow, error)
 	now  func() time.Time
@@ -96,6 +95,7 @@ type fileSet struct {
 func newFileSet(files userFiles, now func() time.Time) *fileSet {
 	return &fileSet{
 		files:   files,
+		opened:  newOpenFiles(files),
 		now:     now,
 		reading: make(chan struct{}, fileReadsMax),
 		volumes: make(map[uint64]*fileVolume),
@@ -243,7 +243,7 @@ func (s *fileSet) readAt(loc location, buf []byte) (path string, unchanged bool,
 			return "", false, fmt.Errorf("its volume was removed: %w", cafs.ErrNotFound)
 		}
 	}
-	intact, unchanged, err := s.readFile(v, info, loc.offset, buf)
+	intact, unchanged, err := s.readFile(info, loc.offset, buf, func(file prefetcher) { v.ahead.before(file, loc.offset) })
 	if !intact {
 		s.note(v, info, false, s.now())
 	}
@@ -253,25 +253,42 @@ func (s *fileSet) readAt(loc location, buf []byte) (path string, unchanged bool,
 	return info.path, unchanged, err
 }
 
-// readFile fills buf from a file that is not open. intact tells that it looks as it did when it was hashed, and unchanged
-// that it is, by a look before and one after the bytes were read.
-func (s *fileSet) readFile(v *fileVolume, info fileInfo, offset int64, buf []byte) (intact, unchanged bool, err error) {
-	file, err := s.files.open(info.path, false)
-	if err != nil {
-		return !isAbsent(err), false, err
-	}
-	defer func() { _ = file.Close() }() // nothing was written
-	before, err := file.identity()
+// readFile fills buf from a file, after a call of ahead. intact tells that it looks as it did when it was hashed, and
+// unchanged that it is, by a look before and one after the bytes were read.
+func (s *fileSet) readFile(
+	info fileInfo, offset int64, buf []byte, ahead func(prefetcher),
+) (intact, unchanged bool, err error) {
+	file, before, err := s.openFile(info)
 	if err != nil {
 		return !isAbsent(err), false, err
 	}
 	intact = before == info.identity
-	v.ahead.before(file, offset)
+	// A file of one chunk is read once, as a rule.
+	defer func() { s.opened.put(file, intact && err == nil && int64(len(buf)) < before.size) }()
+	ahead(file)
 	if _, err := file.ReadAt(buf, offset); err != nil || !intact || !info.settled() || !file.timesTell() {
 		return intact, false, err
 	}
 	after, err := file.identity()
 	return intact, err == nil && after == before, nil
+}
+
+// openFile returns a file and what it is now. One that is not what it was when it was hashed has just been opened.
+func (s *fileSet) openFile(info fileInfo) (*openFile, identity, error) {
+	for {
+		file, known, err := s.opened.get(info.path)
+		if err != nil {
+			return nil, identity{}, err
+		}
+		now, err := file.identity()
+		if err == nil && (!known || now == info.identity) {
+			return file, now, nil
+		}
+		s.opened.put(file, false)
+		if !known {
+			return nil, identity{}, err
+		}
+	}
 }
 
 // get returns a volume with what is known of it, or nil.

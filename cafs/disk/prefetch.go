@@ -17,3 +17,11 @@ func (p *prefetched) before(file prefetcher, offset int64) {
 	p.end.Store(offset + prefetchBytes)
 	file.Prefetch(offset, prefetchBytes)
 }
+
+// fileOfTree is a file that is read ahead by offsets in the data stream of its tree.
+type fileOfTree struct {
+	file  prefetcher
+	start int64
+}
+
+func (f fileOfTree) Prefetch(offset, n int64) { f.file.Prefetch(offset-f.start, n) }

@@ -425,6 +425,7 @@ func (s *Store) Close() error {
 
 // shut syncs and closes everything; no other call is under way.
 func (s *Store) shut() error {
+	s.files.opened.close()
 	return errors.Join(
 		s.sync(context.Background()),
 		s.append.close(),

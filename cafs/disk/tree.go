@@ -397,7 +397,11 @@ func (s *fileSet) readTree(v *fileVolume, info fileInfo, offset int64, buf []byt
 	for _, row := range rows {
 		file := row.info(info.path)
 		piece := buf[:min(int64(len(buf)), row.end-offset)]
-		intact, same, err := s.readFile(&fileVolume{}, file, offset-row.start(), piece)
+		intact, same, err := s.readFile(file, offset-row.start(), piece, func(file prefetcher) {
+			if offset+int64(len(piece)) < row.end {
+				v.ahead.before(fileOfTree{file, row.start()}, offset)
+			}
+		})
 		if err != nil || !intact {
 			v.looks.note(row.end, false, s.now())
 		}
