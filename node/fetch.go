@@ -5,8 +5,6 @@ import (
 	crand "crypto/rand"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -168,26 +166,13 @@ func (n *Node) Fetch(ctx context.Context, link Link, opts FetchOptions) (Result,
 	if f.opts.DryRun {
 		f.opts.Output = ""
 	}
-	if err := opts.check(); err != nil {
+	if err := f.opts.check(); err != nil {
 		return f.result, err
 	}
 	err := f.run(ctx)
 	f.result.Duration = time.Since(f.started)
 	return f.result, err
 }
-
-func (o FetchOptions) check() error {
-	switch {
-	case o.From < 0 || o.To < 0 || o.To != 0 && o.To < o.From:
-		return fmt.Errorf("fetch bytes %d to %d: there are no such bytes", o.From, o.To)
-	case o.ranged() && o.Output != "":
-		return fmt.Errorf("fetch bytes %d to %d into %s: an output is for whole files", o.From, o.To, o.Output)
-	}
-	return nil
-}
-
-// ranged tells that some bytes of a file are wanted.
-func (o FetchOptions) ranged() bool { return o.From != 0 || o.To != 0 }
 
 func (f *fetch) run(ctx context.Context) error {
 	if f.opts.Output != "" {
@@ -216,43 +201,6 @@ func (f *fetch) run(ctx context.Context) error {
 		err = context.Cause(ctx) // and not what became of it on the way
 	}
 	return errors.Join(err, f.release(err))
-}
-
-// setOutput makes path the output, unless the content stands there already.
-func (f *fetch) setOutput(ctx context.Context, path string) error {
-	path, err := checkOutput(path, f.opts.Force)
-	f.outPath, f.standing = path, ""
-	if f.opts.Path == "" && (err == nil || errors.Is(err, ErrExists)) && f.node.standsAt(ctx, f.link.Root, path) {
-		f.outPath, f.standing = "", path
-		return nil
-	}
-	if err == nil && !isDir(path) {
-		f.noteReplaced(ctx, path)
-	}
-	return err
-}
-
-func isDir(path string) bool {
-	info, err := os.Lstat(path)
-	return err == nil && info.IsDir()
-}
-
-// fitOutput makes the output fit to what the root turned out to be: a file gets its own name in a directory.
-func (f *fetch) fitOutput(ctx context.Context, tree bool) error {
-	if f.outPath == "" || tree || !isDir(f.outPath) {
-		return nil
-	}
-	name := SafeName(f.result.Name)
-	if name == "" {
-		return fmt.Errorf("output %s is a directory, and the content has no name: %w", f.outPath, ErrExists)
-	}
-	if err := f.setOutput(ctx, filepath.Join(f.outPath, name)); err != nil {
-		return err
-	}
-	if isDir(f.outPath) {
-		return fmt.Errorf("output %s is a directory: %w", f.outPath, ErrExists)
-	}
-	return nil
 }
 
 // transfer runs until everything is here, or ctx ends with the cause why not. Nothing that it started is left then.
@@ -391,163 +339,6 @@ func (f *fetch) begun(ctx context.Context, whole span, out destination) {
 	}
 }
 
-// wanted returns what is to be fetched of a file, or a stretch of files, by the options.
-func (f *fetch) wanted(whole span) span {
-	if f.opts.List {
-		return span{}
-	}
-	to := f.opts.To
-	if to == 0 || to > whole.n {
-		to = whole.n
-	}
-	from := min(f.opts.From, to)
-	return span{whole.offset + from, to - from}
-}
-
-// partial reports whether only a part of the content is fetched.
-func (f *fetch) partial() bool {
-	return f.part.n != f.content.outline.Bytes() || f.opts.Path != ""
-}
-
-// entriesMissing returns the pages of the list of entries that must be here before anything else, as far as they are known.
-func (f *fetch) entriesMissing() []cafs.PageInfo {
-	entries := f.content.entries
-	if entries == nil || f.treeBegun {
-		return nil
-	}
-	if f.opts.Path == "" {
-		return entries.Missing(pagesLook)
-	}
-	return entries.MissingBelow(f.opts.Path)
-}
-
-// beginTree makes the output of a tree, once its entries are here. Callers hold f.mu.
-func (f *fetch) beginTree(ctx context.Context) {
-	if f.treeBegun || f.content.entries == nil || len(f.entriesMissing()) > 0 {
-		return
-	}
-	f.treeBegun = true
-	f.work.Go(func() {
-		if err := f.makeTree(ctx); err != nil {
-			f.fail(err)
-		}
-	})
-}
-
-// makeTree checks the entries as a whole, and makes the output.
-func (f *fetch) makeTree(ctx context.Context) error {
-	record, err := cafs.ParseRecord(f.content.record)
-	if err != nil {
-		return err
-	}
-	tree, err := cafs.OpenTree(f.node.store, record)
-	if err != nil {
-		return err
-	}
-	if f.opts.Path == "" {
-		if err := tree.Check(ctx); err != nil {
-			return err
-		}
-	}
-	part, isFile, err := f.findPart(ctx, tree)
-	if err != nil {
-		return err
-	}
-	if f.opts.List && !isFile {
-		for e, err := range tree.Below(ctx, f.opts.Path) {
-			if err != nil {
-				return err
-			}
-			f.events.now(Event{Kind: EventEntry, Entry: &Entry{e.Path, e.Type.String(), e.Size, e.Target}})
-		}
-	}
-	var out destination = (*output)(nil)
-	switch {
-	case f.outPath == "":
-	case isFile:
-		if out, err = createPartOutput(f, part); err != nil {
-			return err
-		}
-	default:
-		if out, err = createTreeOutput(ctx, f, tree, record); err != nil {
-			return err
-		}
-	}
-	if !out.keeps() {
-		if err := f.checkStoreSpace(ctx, f.wanted(part).n); err != nil {
-			return errors.Join(err, out.discard())
-		}
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.begun(ctx, part, out)
-	return nil
-}
-
-// findPart returns where in the data stream the content of the path is that is fetched.
-func (f *fetch) findPart(ctx context.Context, tree cafs.Tree) (part span, isFile bool, err error) {
-	if f.opts.Path == "" {
-		if f.opts.ranged() {
-			return span{}, false, fmt.Errorf("the root is a tree; say which of its files is meant: %w", ErrUnsupported)
-		}
-		return span{0, tree.Data().Size()}, false, nil
-	}
-	e, err := tree.Lookup(ctx, f.opts.Path)
-	if err != nil {
-		return span{}, false, err
-	}
-	switch e.Type {
-	case cafs.TypeSymlink:
-		return span{}, false, fmt.Errorf("%s is a symbolic link to %q: %w", f.opts.Path, e.Target, ErrUnsupported)
-	case cafs.TypeDirectory:
-		if f.opts.ranged() {
-			return span{}, false, fmt.Errorf("%s is a directory, and no file: %w", f.opts.Path, ErrUnsupported)
-		}
-		part = span{offset: e.Offset}
-		for below, err := range tree.Below(ctx, f.opts.Path) {
-			if err != nil {
-				return span{}, false, err
-			}
-			part.n += below.Size
-		}
-		return part, false, nil
-	}
-	return span{e.Offset, e.Size}, true, nil
-}
-
-// reserve makes the output, if there is one, and sees to it that the store has room for what may have to be fetched.
-func (f *fetch) reserve(ctx context.Context, size int64, tree bool) (*output, error) {
-	if tree {
-		return nil, nil // see makeTree
-	}
-	var out *output
-	if f.outPath != "" {
-		var err error
-		if out, err = createOutput(ctx, f.node.store, f.outPath, f.key, size, f.opts.Force); err != nil {
-			return nil, err
-		}
-	}
-	if out.keeps() {
-		return out, nil
-	}
-	if err := f.checkStoreSpace(ctx, f.wanted(span{0, size}).n); err != nil {
-		return nil, errors.Join(err, out.discard())
-	}
-	return out, nil
-}
-
-// checkStoreSpace says in time that the store has no room for content of which it has nothing yet.
-func (f *fetch) checkStoreSpace(ctx context.Context, size int64) error {
-	if f.opts.DryRun {
-		return nil
-	}
-	_, err := f.node.store.Root(ctx, f.link.Root)
-	if !errors.Is(err, cafs.ErrNotFound) {
-		return err
-	}
-	return f.node.checkStoreSpace(size)
-}
-
 // checkComplete ends the fetch if all is here. Callers hold f.mu.
 func (f *fetch) checkComplete() {
 	if f.ready && f.plan.done() && (f.partial() || f.content.listed()) {
@@ -621,59 +412,6 @@ func (f *fetch) expecting() bool {
 	}
 	asked := func(s *session) bool { return len(s.pageRequests) > 0 && s.pageRefusals == 0 }
 	return f.plan.expecting() || slices.ContainsFunc(f.sessionList(), asked)
-}
-
-// finish makes what was fetched durable and known.
-func (f *fetch) finish(ctx context.Context) error {
-	if err := f.node.store.Sync(ctx); err != nil {
-		return fmt.Errorf("sync the store: %w", err)
-	}
-	f.result.Output = f.standing
-	if f.opts.DryRun {
-		return nil
-	}
-	if f.partial() {
-		f.result.Bytes = f.result.Reused + f.result.Fetched
-		if f.outPath == "" {
-			return nil
-		}
-		if err := f.out.publish(ctx, f.link.Root); err != nil {
-			return err
-		}
-		f.result.Output = f.outPath
-		return nil
-	}
-	if f.outPath != "" {
-		after, err := f.replaceOld(ctx)
-		if err != nil {
-			return err
-		}
-		if err := f.out.publish(ctx, f.link.Root); err != nil {
-			return err
-		}
-		f.result.Output = f.outPath
-		if err := after(); err != nil {
-			return err
-		}
-	}
-	if err := f.node.complete(ctx, f.link.Root, f.result.Output); err != nil {
-		return err
-	}
-	f.tellComplete()
-	return nil
-}
-
-// release gives back what the fetch holds. An output that was not published stays for a later fetch if it is where
-// verified chunks are kept; else they are in the store.
-func (f *fetch) release(outcome error) error {
-	if f.content != nil {
-		f.content.release()
-	}
-	keeps := f.out.keeps() && (f.out.wasResumed() || f.result.Fetched > 0) && !errors.Is(outcome, cafs.ErrBadRoot)
-	if keeps || f.result.Output != "" {
-		return f.out.close()
-	}
-	return f.out.discard()
 }
 
 // progress is an event that says how far the fetch is.
