@@ -539,6 +539,7 @@ func TestAcks(t *testing.T) {
 		for range 3 {
 			total += int64(len(next[ChunkMessage](t, s.Receiver).Data))
 		}
+		synctest.Wait() // until the wish is counted, which may be after its answer
 		_, before := s.Traffic()
 		time.Sleep(AckInterval - time.Microsecond) // on the bubble's clock
 		synctest.Wait()
