@@ -232,22 +232,40 @@ func (o *output) write(ctx context.Context, placements ...placement) error {
 func (o *output) writeAll(placements []placement) error {
 	o.writing.Lock()
 	defer o.writing.Unlock()
+	var row [][]byte // of neighbours, which are written together
+	var start, end int64
+	write := func() error {
+		if len(row) == 0 {
+			return nil
+		}
+		err := durable.WriteAllAt(o.file, row, start)
+		row = row[:0]
+		return err
+	}
 	for _, p := range placements {
 		data, offset := o.within(p)
 		if len(data) == 0 {
 			continue
 		}
-		if isZero(data) {
+		zero := isZero(data)
+		if zero || offset != end {
+			if err := write(); err != nil {
+				return err
+			}
+		}
+		if zero {
 			if err := durable.WriteZeros(o.file, offset, int64(len(data))); err != nil {
 				return err
 			}
 			continue
 		}
-		if _, err := o.file.WriteAt(data, offset); err != nil {
-			return err
+		if len(row) == 0 {
+			start = offset
 		}
+		row = append(row, data)
+		end = offset + int64(len(data))
 	}
-	return nil
+	return write()
 }
 
 // within returns what of a chunk goes into the file, and where.

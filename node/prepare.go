@@ -11,12 +11,13 @@ import (
 // prepareRanges looks up ranges for the plan, one after the other, until ctx ends. What is here already goes into the
 // output on the way.
 func (f *fetch) prepareRanges(ctx context.Context) {
+	buf := make([]byte, cafs.RangeBytes+cafs.ChunkSizeMax)
 	for {
 		number, ok := f.nextRange(ctx)
 		if !ok {
 			return
 		}
-		if err := f.prepare(ctx, number); err != nil {
+		if err := f.prepare(ctx, number, buf); err != nil {
 			f.fail(err)
 			return
 		}
@@ -38,12 +39,12 @@ func (f *fetch) nextRange(ctx context.Context) (number int64, ok bool) {
 	return 0, false
 }
 
-func (f *fetch) prepare(ctx context.Context, number int64) error {
+func (f *fetch) prepare(ctx context.Context, number int64, buf []byte) error {
 	chunks, err := f.content.rangeChunks(ctx, number)
 	if err != nil {
 		return fmt.Errorf("list the chunks of range %d: %w", number, err)
 	}
-	here, need, reused, err := f.takeLocal(ctx, chunks)
+	here, need, reused, err := f.takeLocal(ctx, chunks, buf)
 	if err != nil {
 		return err
 	}
@@ -93,8 +94,11 @@ func (f *fetch) count(row cafs.RangeChunks, need protocol.Bits) {
 }
 
 // takeLocal finds out which chunks of a range are here, hashes those, unless they can be trusted, and copies them into the
-// output. It returns which are here, which others are needed, and how many bytes were here of those that are.
-func (f *fetch) takeLocal(ctx context.Context, row cafs.RangeChunks) (here, need protocol.Bits, reused int64, err error) {
+// output. buf has room for the bytes of a range. It returns which are here, which others are needed, and how many bytes were
+// here of those that are.
+func (f *fetch) takeLocal(
+	ctx context.Context, row cafs.RangeChunks, buf []byte,
+) (here, need protocol.Bits, reused int64, err error) {
 	have, err := hasChunks(ctx, f.node.store, row.Chunks)
 	if err != nil {
 		return nil, nil, 0, err
@@ -105,18 +109,21 @@ func (f *fetch) takeLocal(ctx context.Context, row cafs.RangeChunks) (here, need
 	}
 	here, need = protocol.NewBits(len(row.Chunks)), protocol.NewBits(len(row.Chunks))
 	offset := row.Offset
-	var buf []byte
-	if !f.trusted {
-		buf = make([]byte, cafs.ChunkSizeMax)
-	}
+	var copies []placement
 	for i, info := range row.Chunks {
 		wanted := offset < f.part.offset+f.part.n && offset+int64(info.Size) > f.part.offset
 		switch {
 		case inPlace[i]:
 			have[i] = true
 		case !f.trusted && wanted:
-			if have[i], err = f.takeChunk(ctx, info, offset, have[i], likely[i], buf); err != nil {
+			from := int(offset - row.Offset)
+			var copied cafs.Chunk
+			have[i], copied, err = f.takeChunk(ctx, info, offset, have[i], likely[i], buf[from:from+info.Size:from+info.Size])
+			if err != nil {
 				return nil, nil, 0, err
+			}
+			if copied.Data() != nil {
+				copies = append(copies, placement{copied, offset})
 			}
 		}
 		if have[i] {
@@ -129,34 +136,35 @@ func (f *fetch) takeLocal(ctx context.Context, row cafs.RangeChunks) (here, need
 		}
 		offset += int64(info.Size)
 	}
-	return here, need, reused, nil
+	return here, need, reused, f.out.write(ctx, copies...)
 }
 
-// takeChunk finds a chunk in the output, if it is likely to be there, or copies it there from the store, if that seems to
-// have it. It returns false if it must come from elsewhere.
-func (f *fetch) takeChunk(ctx context.Context, info cafs.ChunkInfo, offset int64, stored, likely bool, buf []byte) (bool, error) {
+// takeChunk finds a chunk in the output, if it is likely to be there, or reads it from the store, if that seems to have it:
+// then it is to be copied into the output. It returns false if it must come from elsewhere. buf is room for its bytes.
+func (f *fetch) takeChunk(
+	ctx context.Context, info cafs.ChunkInfo, offset int64, stored, likely bool, buf []byte,
+) (have bool, read cafs.Chunk, err error) {
 	if likely {
 		if found, err := f.out.reread(ctx, info, offset, buf); found || err != nil {
-			return found, err
+			return found, read, err
 		}
 	}
 	if !stored {
-		return false, nil
+		return false, read, nil
 	}
 	data, err := f.node.store.Get(ctx, info.Key, buf)
 	if isDamage(err) {
 		f.node.noteDamage(f.link.Root)
-		return false, nil
+		return false, read, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("read chunk %s: %w", info.Key, err)
+		return false, read, fmt.Errorf("read chunk %s: %w", info.Key, err)
 	}
-	chunk, err := cafs.VerifyChunk(info, data)
-	if err != nil {
+	if read, err = cafs.VerifyChunk(info, data); err != nil {
 		f.node.noteDamage(f.link.Root)
-		return false, nil // a copy that went bad is as good as none
+		return false, cafs.Chunk{}, nil // a copy that went bad is as good as none
 	}
-	return true, f.out.write(ctx, placement{chunk, offset})
+	return true, read, nil
 }
 
 // placeAt is a place of a chunk in the content: in which range, as which of how many, and at which offset.
