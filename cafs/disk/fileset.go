@@ -254,40 +254,35 @@ func (s *fileSet) readAt(loc location, buf []byte) (path string, unchanged bool,
 }
 
 // readFile fills buf from a file, after a call of ahead. intact tells that it looks as it did when it was hashed, and
-// unchanged that it is, by a look before and one after the bytes were read.
+// unchanged that it is. A look after the bytes were read is enough: a change before that would show as well.
 func (s *fileSet) readFile(
 	info fileInfo, offset int64, buf []byte, ahead func(prefetcher),
 ) (intact, unchanged bool, err error) {
-	file, before, err := s.openFile(info)
-	if err != nil {
-		return !isAbsent(err), false, err
-	}
-	intact = before == info.identity
-	// A file of one chunk is read once, as a rule.
-	defer func() { s.opened.put(file, intact && err == nil && int64(len(buf)) < before.size) }()
-	ahead(file)
-	if _, err := file.ReadAt(buf, offset); err != nil || !intact || !info.settled() || !file.timesTell() {
-		return intact, false, err
-	}
-	after, err := file.identity()
-	return intact, err == nil && after == before, nil
-}
-
-// openFile returns a file and what it is now. One that is not what it was when it was hashed has just been opened.
-func (s *fileSet) openFile(info fileInfo) (*openFile, identity, error) {
 	for {
 		file, known, err := s.opened.get(info.path)
 		if err != nil {
-			return nil, identity{}, err
+			return !isAbsent(err), false, err
 		}
-		now, err := file.identity()
-		if err == nil && (!known || now == info.identity) {
-			return file, now, nil
-		}
-		s.opened.put(file, false)
 		if !known {
-			return nil, identity{}, err
+			if _, err := file.identity(); err != nil { // what is no file must not be read
+				s.opened.put(file, false)
+				return !isAbsent(err), false, err
+			}
 		}
+		ahead(file)
+		_, errRead := file.ReadAt(buf, offset)
+		now, errLook := file.identity()
+		intact := errLook == nil && now == info.identity
+		unchanged := errRead == nil && intact && info.settled() && file.timesTell()
+		// A file of one chunk is read once, as a rule.
+		s.opened.put(file, errRead == nil && intact && int64(len(buf)) < now.size)
+		switch {
+		case known && (errRead != nil || !intact):
+			continue // what is at the path now may be something else
+		case errLook != nil:
+			return !isAbsent(errLook), false, errLook
+		}
+		return intact, unchanged, errRead
 	}
 }
 

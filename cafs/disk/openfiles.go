@@ -29,6 +29,8 @@ type openFiles struct {
 type openFile struct {
 	userFile
 	path string
+	// tells is timesTell, which doesn't change.
+	tells func() bool
 
 	// What follows is guarded by openFiles.mu.
 
@@ -54,8 +56,10 @@ func (o *openFiles) get(path string) (file *openFile, known bool, err error) {
 	if err != nil {
 		return nil, false, err
 	}
-	return &openFile{userFile: opened, path: path, readers: 1}, false, nil
+	return &openFile{userFile: opened, path: path, tells: sync.OnceValue(opened.timesTell), readers: 1}, false, nil
 }
+
+func (f *openFile) timesTell() bool { return f.tells() }
 
 // put takes a file back; keep tells that it is worth to be kept open.
 func (o *openFiles) put(f *openFile, keep bool) {
