@@ -10,7 +10,7 @@ import (
 	"github.com/swarmsync/swarmsync/test/bench/internal/sandbox"
 )
 
-// intake is a command that takes a file in. It is given a directory of its own and returns what it made there.
+// intake is a command that takes a file or a tree in. It is given a directory of its own and returns what it made there.
 type intake struct {
 	tool string // whose program it is
 	name string // of the row
@@ -30,20 +30,35 @@ func add(ctx context.Context, b *bench, w *report.Workload) error {
 		"cut and hash: the same reader, chunker and hasher with the results dropped",
 		"times include the start of the process, as no node runs",
 	}
+	w.Rows = b.alternate(ctx, b.intakes(file, fileIntakes()))
+	return nil
+}
+
+// intakes returns a contender for each of the intakes whose tool is here.
+func (b *bench) intakes(c content, intakes []intake) []*contender {
 	var contenders []*contender
-	for _, in := range intakes() {
+	for _, in := range intakes {
 		if in.tool != "" {
 			if _, ok := b.tool(in.tool); !ok {
 				continue
 			}
 		}
-		contenders = append(contenders, b.intake(file, in))
+		contenders = append(contenders, b.intake(c, in))
 	}
-	w.Rows = b.alternate(ctx, contenders)
-	return nil
+	return contenders
 }
 
-func intakes() []intake {
+// makeStore makes a directory for the chunks of desync, which wants one.
+func makeStore(_ context.Context, b *bench, dir string) error {
+	_, err := b.box.Make(filepath.Base(dir), "store")
+	return err
+}
+
+func makeRepo(ctx context.Context, b *bench, dir string) error {
+	return b.newKuboRepo(ctx, filepath.Join(dir, "repo"))
+}
+
+func fileIntakes() []intake {
 	return []intake{
 		{name: "cut and hash", command: func(b *bench, file, _ string) (args, env []string) {
 			return []string{b.self, roleCommand, "cut", file}, nil
@@ -53,19 +68,14 @@ func intakes() []intake {
 		}},
 		{tool: "desync", name: "desync", note: "zstd chunks", command: func(_ *bench, file, dir string) (args, env []string) {
 			return []string{"desync", "make", "-s", filepath.Join(dir, "store"), filepath.Join(dir, "content.caibx"), file}, nil
-		}, prepare: func(_ context.Context, b *bench, dir string) error {
-			_, err := b.box.Make(filepath.Base(dir), "store")
-			return err
-		}},
+		}, prepare: makeStore},
 		{tool: "desync", name: "desync index", note: "no store is written", command: func(_ *bench, file, dir string) (args, env []string) {
 			return []string{"desync", "make", filepath.Join(dir, "content.caibx"), file}, nil
 		}},
 		{tool: "casync", name: "casync", command: func(_ *bench, file, dir string) (args, env []string) {
 			return []string{"casync", "make", "--store=" + filepath.Join(dir, "store.castr"), filepath.Join(dir, "content.caibx"), file}, nil
 		}},
-		{tool: "kubo", name: "kubo", note: "fixed chunks of 256 KiB", prepare: func(ctx context.Context, b *bench, dir string) error {
-			return b.newKuboRepo(ctx, filepath.Join(dir, "repo"))
-		}, command: func(_ *bench, file, dir string) (args, env []string) {
+		{tool: "kubo", name: "kubo", note: "fixed chunks of 256 KiB", prepare: makeRepo, command: func(_ *bench, file, dir string) (args, env []string) {
 			return []string{"ipfs", "add", "-Q", file}, kuboEnv(filepath.Join(dir, "repo"))
 		}},
 	}

@@ -30,7 +30,7 @@ type tool struct {
 func tools() []tool {
 	return []tool{
 		bareTool(), swarmsyncTool(), rsyncTool(), rsyncZTool(), curlTool(), libtorrentTool(), aria2Tool(), desyncTool(), desyncTreeTool(),
-		casyncTool(), kuboTool(), kuboPinTool(),
+		casyncTool(), casyncTreeTool(), kuboTool(), kuboPinTool(),
 	}
 }
 

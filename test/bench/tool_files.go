@@ -87,9 +87,9 @@ func desyncTreeTool() tool {
 				return nil, err
 			}
 			err := s.runAll(ctx, [][]string{{"desync", "tar", "-i", "-s", store, filepath.Join(s.dir, "new.caidx"), s.content.path}})
-			return filesOffer{s.dir, func(_ *round, url, path string) []string {
+			return treeOffer{filesOffer{s.dir, func(_ *round, url, path string) []string {
 				return []string{"desync", "untar", "-i", "-s", url + "/store", url + "/new.caidx", path}
-			}}, err
+			}}}, err
 		},
 	}
 }
@@ -112,6 +112,34 @@ func casyncTool() tool {
 			}}, err
 		},
 	}
+}
+
+func casyncTreeTool() tool {
+	return tool{
+		name:    "casync-tree",
+		note:    "casync with its archive of trees",
+		command: "casync extract --store=http://HOLDER/store.castr http://HOLDER/new.caidx out",
+		version: []string{"casync", "--version"},
+		prepare: func(ctx context.Context, s *stage) (offer, error) {
+			store := filepath.Join(s.dir, "store.castr")
+			err := s.runAll(ctx, [][]string{{"casync", "make", "--store=" + store, filepath.Join(s.dir, "new.caidx"), s.content.path}})
+			return treeOffer{filesOffer{s.dir, func(_ *round, url, path string) []string {
+				return []string{"casync", "extract", "--store=" + url + "/store.castr", url + "/new.caidx", path}
+			}}}, err
+		},
+	}
+}
+
+// treeOffer is a filesOffer that updates the old tree in place, if there is one.
+type treeOffer struct{ filesOffer }
+
+func (o treeOffer) begin(ctx context.Context, r *round) (fetch, error) {
+	if r.content.old != "" {
+		if err := r.placeOld(filepath.Join(r.dir, "out")); err != nil {
+			return fetch{}, err
+		}
+	}
+	return o.filesOffer.begin(ctx, r)
 }
 
 // runAll runs commands one after the other, not timed and on nobody's account.

@@ -72,6 +72,11 @@ func (o libtorrentOffer) begin(ctx context.Context, r *round) (fetch, error) {
 		if err := os.Mkdir(dir, 0o755); err != nil {
 			return fetch{}, err
 		}
+		if r.content.old != "" {
+			if err := r.placeOld(filepath.Join(dir, filepath.Base(r.content.path))); err != nil {
+				return fetch{}, err
+			}
+		}
 		p, address, err := o.peer(ctx, r, at, sandbox.Receiver, dir, "leech")
 		if err != nil {
 			return fetch{}, err

@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/swarmsync/swarmsync/test/bench/internal/corpus"
 	"github.com/swarmsync/swarmsync/test/bench/internal/sandbox"
 )
 
@@ -62,7 +61,7 @@ func (o rsyncOffer) begin(ctx context.Context, r *round) (fetch, error) {
 	}
 	path := filepath.Join(r.dir, "out")
 	if o.old != "" {
-		if err := corpus.CopyFile(o.old, path); err != nil {
+		if err := r.placeOld(path); err != nil {
 			return fetch{}, err
 		}
 	}

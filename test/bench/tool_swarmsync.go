@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -71,8 +72,16 @@ func (o swarmsyncOffer) begin(ctx context.Context, r *round) (fetch, error) {
 	homes := make([]string, len(r.receivers))
 	for i, at := range r.receivers {
 		homes[i] = filepath.Join(r.dir, fmt.Sprintf("receiver%d", i))
-		if r.content.old != "" {
-			if _, err := r.do(ctx, at, sandbox.Other, "", r.program, "add", r.content.old, "--home", homes[i], "--quiet"); err != nil {
+		old := r.content.old
+		if info, err := os.Stat(old); err == nil && info.IsDir() {
+			old = r.out(i) // a tree is updated in place
+			if err := r.placeOld(old); err != nil {
+				return fetch{}, err
+			}
+			leaveAlone(ctx)
+		}
+		if old != "" {
+			if _, err := r.do(ctx, at, sandbox.Other, "", r.program, "add", old, "--home", homes[i], "--quiet"); err != nil {
 				return fetch{}, err
 			}
 		}
@@ -84,9 +93,12 @@ func (o swarmsyncOffer) begin(ctx context.Context, r *round) (fetch, error) {
 		}
 	}
 	return fetch{run: func(ctx context.Context, i int) (arrival, error) {
-		return r.swarmsyncGet(ctx, r.receivers[i], homes[i], o.root, filepath.Join(r.dir, fmt.Sprintf("out%d", i)))
+		return r.swarmsyncGet(ctx, r.receivers[i], homes[i], o.root, r.out(i))
 	}}, nil
 }
+
+// out is where a receiver is to write.
+func (r *round) out(receiver int) string { return filepath.Join(r.dir, fmt.Sprintf("out%d", receiver)) }
 
 // awaitJoined returns when a node is connected to all of some peers.
 func (r *round) awaitJoined(ctx context.Context, at place, home string, ids []string) error {
@@ -122,7 +134,7 @@ func poll(ctx context.Context, ask func() (bool, error)) error {
 }
 
 func (r *round) swarmsyncGet(ctx context.Context, at place, home, root, path string) (arrival, error) {
-	text, err := r.do(ctx, at, sandbox.Receiver, "", r.program, "get", root, "-o", path, "--home", home, "--json", "--quiet")
+	text, err := r.do(ctx, at, sandbox.Receiver, "", r.program, "get", root, "-o", path, "--home", home, "--json", "--quiet", "--force")
 	if err != nil {
 		return arrival{}, fmt.Errorf("%w: %s", err, text) // with --json the reason is on standard output
 	}

@@ -1,25 +1,28 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"crypto/sha1" //nolint:gosec // it is what BitTorrent's first version hashes with
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 )
 
-// torrent is what a torrent file of one file says, without a tracker.
+// torrent is what a torrent file says, without a tracker.
 type torrent struct {
 	name        string
 	size        int64
+	files       []torrentFile // nil: it is one file, and no directory
 	pieceLength int
 	pieces      []byte // the SHA-1 of each, one after the other
 }
@@ -31,34 +34,73 @@ const (
 	pieceSmallUpTo = 256 << 20
 )
 
+// torrentFile is a file of a directory, by the names of the directories that it is in and its own.
+type torrentFile struct {
+	names []string
+	size  int64
+}
+
+// makeTorrent hashes a file, or the files of a directory, which are not empty.
 func makeTorrent(path string) (*torrent, error) {
-	file, err := os.Open(path)
+	t := &torrent{name: filepath.Base(path), pieceLength: pieceLarge}
+	paths, err := t.list(path)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = file.Close() }() // read only
-	info, err := file.Stat()
-	if err != nil {
-		return nil, err
-	}
-	t := &torrent{name: filepath.Base(path), size: info.Size(), pieceLength: pieceLarge}
 	if t.size <= pieceSmallUpTo {
 		t.pieceLength = pieceSmall
 	}
-	reader, piece := bufio.NewReader(file), make([]byte, t.pieceLength)
-	for {
-		n, err := io.ReadFull(reader, piece)
-		if n > 0 {
-			sum := sha1.Sum(piece[:n]) //nolint:gosec // see above
-			t.pieces = append(t.pieces, sum[:]...)
+	var piece []byte
+	flush := func() {
+		sum := sha1.Sum(piece) //nolint:gosec // see above
+		t.pieces, piece = append(t.pieces, sum[:]...), piece[:0]
+	}
+	for _, path := range paths {
+		file, err := os.Open(path)
+		if err != nil {
+			return nil, err
 		}
-		switch {
-		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-			return t, nil
-		case err != nil:
+		for err == nil {
+			if piece = slices.Grow(piece, t.pieceLength-len(piece)); len(piece) == t.pieceLength {
+				flush()
+			}
+			var n int
+			n, err = file.Read(piece[len(piece):t.pieceLength])
+			piece = piece[:len(piece)+n]
+		}
+		_ = file.Close() // read only
+		if !errors.Is(err, io.EOF) {
 			return nil, err
 		}
 	}
+	if len(piece) > 0 {
+		flush()
+	}
+	return t, nil
+}
+
+// list notes which files there are, and returns their paths.
+func (t *torrent) list(top string) (paths []string, err error) {
+	err = filepath.WalkDir(top, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || !entry.Type().IsRegular() {
+			return err
+		}
+		info, err := entry.Info()
+		if err != nil {
+			return err
+		}
+		t.size += info.Size()
+		paths = append(paths, path)
+		if path != top {
+			relative, err := filepath.Rel(top, path)
+			if err != nil {
+				return err
+			}
+			t.files = append(t.files, torrentFile{strings.Split(filepath.ToSlash(relative), "/"), info.Size()})
+		}
+		return nil
+	})
+	return paths, err
 }
 
 // write writes the torrent file; announce may be empty.
@@ -67,9 +109,21 @@ func (t *torrent) write(path, announce string) error {
 	if announce != "" {
 		text += bencode("announce") + bencode(announce)
 	}
-	text += bencode("info") + "d" +
-		bencode("length") + fmt.Sprintf("i%de", t.size) +
-		bencode("name") + bencode(t.name) +
+	text += bencode("info") + "d"
+	if t.files == nil {
+		text += bencode("length") + fmt.Sprintf("i%de", t.size)
+	} else {
+		text += bencode("files") + "l"
+		for _, file := range t.files {
+			text += "d" + bencode("length") + fmt.Sprintf("i%de", file.size) + bencode("path") + "l"
+			for _, name := range file.names {
+				text += bencode(name)
+			}
+			text += "ee"
+		}
+		text += "e"
+	}
+	text += bencode("name") + bencode(t.name) +
 		bencode("piece length") + fmt.Sprintf("i%de", t.pieceLength) +
 		bencode("pieces") + bencode(string(t.pieces)) + "ee"
 	return os.WriteFile(path, []byte(text), 0o644)

@@ -230,6 +230,18 @@ func (r *round) role(ctx context.Context, at place, side sandbox.Side, args ...s
 	return r.start(ctx, at, side, "", append([]string{r.self, roleCommand}, args...)...)
 }
 
+// placeOld puts what receivers have already at a path.
+func (r *round) placeOld(path string) error {
+	info, err := os.Stat(r.content.old)
+	if err != nil {
+		return err
+	}
+	if info.IsDir() {
+		return corpus.CopyTree(r.content.old, path)
+	}
+	return corpus.CopyFile(r.content.old, path)
+}
+
 // hasPrefix accepts lines that begin with a word.
 func hasPrefix(word string) func(string) bool {
 	return func(line string) bool { return strings.HasPrefix(line, word) }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"strconv"
 
 	"github.com/swarmsync/swarmsync/test/bench/internal/corpus"
 	"github.com/swarmsync/swarmsync/test/bench/internal/report"
@@ -49,25 +50,59 @@ func (b *bench) treesBuilt(ctx context.Context) error {
 	return nil
 }
 
+// treeTools are those that move directories.
+var treeTools = []string{"swarmsync", "rsync", "libtorrent", "desync-tree", "casync-tree", "kubo"}
+
 func (b *bench) treeOf(ctx context.Context, w *report.Workload, fill func(dir string) error) error {
 	dir, err := b.directory("content")
 	if err != nil {
 		return err
 	}
-	c := content{path: filepath.Join(dir, "tree")}
-	if err := fill(c.path); err != nil {
+	first := content{path: filepath.Join(dir, "tree")}
+	if err := fill(first.path); err != nil {
 		return err
 	}
-	if c.size, err = fileSize(c.path); err != nil {
+	if first.size, err = fileSize(first.path); err != nil {
 		return err
 	}
-	w.Notes = append(w.Notes, fmt.Sprintf("%.1f MB", float64(c.size)/1e6), b.network(false))
-	t := transfer{content: c, holders: 1, receivers: 1}
-	w.Rows = b.alternate(ctx, append(
-		b.contest("get", t, "swarmsync", "rsync", "desync-tree"),
-		b.intake(c, intake{name: "swarmsync add", command: func(b *bench, path, dir string) (args, env []string) {
-			return []string{b.program, "add", path, "--home", filepath.Join(dir, "home"), "--quiet"}, nil
-		}}),
-	))
+	again, changed := first, content{path: filepath.Join(dir, "changed"), old: first.path}
+	again.old = first.path
+	if err := corpus.CopyTree(first.path, changed.path); err != nil {
+		return err
+	}
+	if err := corpus.ChangeSome(changed.path, treeChanges, b.seed); err != nil {
+		return err
+	}
+	if changed.size, err = fileSize(changed.path); err != nil {
+		return err
+	}
+	w.Notes = append(w.Notes, fmt.Sprintf("%.1f MB", float64(first.size)/1e6),
+		"again: onto the same tree, which is there already; changed: onto it, when "+strconv.Itoa(treeChanges)+" files have got a line more",
+		"kubo writes into a new directory each time", b.network(false))
+	contenders := b.contest("get", transfer{content: first, holders: 1, receivers: 1}, treeTools...)
+	contenders = append(contenders, b.contest("again", transfer{content: again, holders: 1, receivers: 1}, treeTools...)...)
+	contenders = append(contenders, b.contest("changed", transfer{content: changed, holders: 1, receivers: 1}, treeTools...)...)
+	w.Rows = b.alternate(ctx, append(contenders, b.intakes(first, treeIntakes())...))
 	return nil
+}
+
+// treeChanges is how many files differ in the changed version of a tree.
+const treeChanges = 10
+
+// treeIntakes take in a tree, so that others can get it.
+func treeIntakes() []intake {
+	return []intake{
+		{name: "swarmsync add", command: func(b *bench, path, dir string) (args, env []string) {
+			return []string{b.program, "add", path, "--home", filepath.Join(dir, "home"), "--quiet"}, nil
+		}},
+		{tool: "desync-tree", name: "desync-tree add", prepare: makeStore, command: func(_ *bench, path, dir string) (args, env []string) {
+			return []string{"desync", "tar", "-i", "-s", filepath.Join(dir, "store"), filepath.Join(dir, "index.caidx"), path}, nil
+		}},
+		{tool: "casync-tree", name: "casync-tree add", command: func(_ *bench, path, dir string) (args, env []string) {
+			return []string{"casync", "make", "--store=" + filepath.Join(dir, "store.castr"), filepath.Join(dir, "index.caidx"), path}, nil
+		}},
+		{tool: "kubo", name: "kubo add", prepare: makeRepo, command: func(_ *bench, path, dir string) (args, env []string) {
+			return []string{"ipfs", "add", "-Q", "-r", path}, kuboEnv(filepath.Join(dir, "repo"))
+		}},
+	}
 }

@@ -8,10 +8,12 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // GoSource returns the directory of the Go toolchain's own source.
@@ -68,7 +70,7 @@ func pack(archive *tar.Writer, source fs.FS, name string) error {
 	return err
 }
 
-// CopyTree copies the regular files of a tree.
+// CopyTree copies the regular files of a tree, with the times of their modification.
 func CopyTree(from, to string) error {
 	return filepath.WalkDir(from, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil {
@@ -83,10 +85,43 @@ func CopyTree(from, to string) error {
 		case entry.IsDir():
 			return os.MkdirAll(target, 0o755)
 		case entry.Type().IsRegular():
-			return CopyFile(path, target)
+			if err := CopyFile(path, target); err != nil {
+				return err
+			}
+			info, err := entry.Info()
+			if err != nil {
+				return err
+			}
+			return os.Chtimes(target, time.Time{}, info.ModTime())
 		}
 		return nil
 	})
+}
+
+// ChangeSome appends a line to n files of a tree, which are the same for the same seed.
+func ChangeSome(dir string, n int, seed uint64) error {
+	var files []string
+	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && entry.Type().IsRegular() {
+			files = append(files, path)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	r := rand.New(source(seed, "changes of files"))
+	for i, file := range r.Perm(len(files))[:min(n, len(files))] {
+		f, err := os.OpenFile(files[file], os.O_WRONLY|os.O_APPEND, 0)
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(f, "// change %d\n", i)
+		if err := errors.Join(err, f.Close()); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // CopyFile copies a file.
