@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
-	manet "github.com/multiformats/go-multiaddr/net"
 
 	"github.com/swarmsync/swarmsync/discovery"
 	"github.com/swarmsync/swarmsync/protocol"
@@ -62,7 +61,7 @@ func (f *fetch) admit(ctx context.Context, opened *openedStream, source discover
 	s := &session{
 		peer:         opened.peer,
 		stream:       opened.stream,
-		public:       manet.IsPublicAddr(opened.conn.RemoteMultiaddr()),
+		public:       opened.public,
 		receiver:     opened.receiver,
 		wishes:       make(map[uint64]*openWish),
 		pageRequests: make(map[uint64]pagesAsked),
@@ -70,9 +69,9 @@ func (f *fetch) admit(ctx context.Context, opened *openedStream, source discover
 	}
 	share := PeerShare{
 		Peer:      opened.peer,
-		Address:   opened.conn.RemoteMultiaddr().String(),
-		Transport: transportName(opened.conn),
-		Relayed:   isRelayed(opened.conn.RemoteMultiaddr()),
+		Address:   opened.address,
+		Transport: opened.transport,
+		Relayed:   opened.relayed,
 		Source:    string(source),
 		Complete:  opened.accepted.Complete,
 		RTT:       opened.rtt,

@@ -95,6 +95,7 @@ func (f *fetch) keep(ctx context.Context, arrivals []arrival, chunks []cafs.Chun
 // place writes a chunk that is kept to its other places, tells the plan, and asks its holder for more.
 func (f *fetch) place(ctx context.Context, chunk cafs.Chunk, a arrival) error {
 	// From here on whoever needs the chunk elsewhere finds it in the store.
+	f.arrivals.Arrived(chunk.Key())
 	others := f.takeAwaited(chunk.Key())
 	for _, other := range others {
 		if err := f.out.write(ctx, placement{chunk, other.offset}); err != nil {

@@ -309,7 +309,7 @@ func worthAnother(err error) bool {
 	var violation *protocol.ViolationError
 	_, unknown := refusedAs(err, protocol.RefuseUnknown)
 	return !unknown && !errors.As(err, &violation) && !errors.Is(err, cafs.ErrCorrupt) && !errors.Is(err, errUnaskedPage) &&
-		!errors.Is(err, errLied) && !errors.Is(err, errAsked) && !badRecord(err)
+		!errors.Is(err, errLied) && !errors.Is(err, errWebContent) && !errors.Is(err, errAsked) && !badRecord(err)
 }
 
 // sleep returns after d, or with false when ctx has ended.

@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/p2p/net/swarm"
+	manet "github.com/multiformats/go-multiaddr/net"
 
 	"github.com/swarmsync/swarmsync/cafs"
 	"github.com/swarmsync/swarmsync/protocol"
@@ -22,12 +22,15 @@ var errUnreachable = errors.New("can't be reached")
 
 // openedStream is a session that both sides have proved, and what became known on the way.
 type openedStream struct {
-	peer     peer.ID
-	conn     network.Conn
-	stream   *sessionStream
-	receiver *protocol.Receiver
-	accepted protocol.Accepted
-	rtt      time.Duration
+	peer      peer.ID
+	address   string
+	transport string
+	relayed   bool
+	public    bool // the other side is on a public address
+	stream    *sessionStream
+	receiver  *protocol.Receiver
+	accepted  protocol.Accepted
+	rtt       time.Duration
 }
 
 // openStream dials a peer and opens a session about a root with it.
@@ -68,9 +71,10 @@ func (n *Node) openStream(ctx context.Context, candidate peer.AddrInfo, root caf
 	if err := stream.SetDeadline(time.Time{}); err != nil {
 		return nil, errors.Join(err, receiver.Close())
 	}
+	remote := stream.Conn().RemoteMultiaddr()
 	return &openedStream{
-		peer: candidate.ID, conn: stream.Conn(), stream: wrapped,
-		receiver: receiver, accepted: accepted, rtt: time.Since(started),
+		peer: candidate.ID, address: remote.String(), transport: transportName(stream.Conn()), relayed: isRelayed(remote),
+		public: manet.IsPublicAddr(remote), stream: wrapped, receiver: receiver, accepted: accepted, rtt: time.Since(started),
 	}, nil
 }
 

@@ -49,7 +49,9 @@ type fetch struct {
 	started    time.Time
 	candidates *candidates
 	similar    similar
-	trusted    bool // what the store says it has need not be read; set before there is a plan
+	arrivals   *protocol.Arrivals // wakes those who are served by HTTP
+	httpErr    error              // why the server of opts.HTTP was of no use
+	trusted    bool               // what the store says it has need not be read; set before there is a plan
 
 	jobs    chan arrival
 	buffers chan []byte
@@ -78,6 +80,7 @@ type fetch struct {
 	ranges      map[int64]cafs.RangeChunks // the ranges that chunks are awaited of
 	oldParts    map[int64]map[int]oldPart  // of these, what may be like their chunks; the inner maps are never changed
 	awaited     map[cafs.Key][]placeAt     // places of a chunk that is being fetched, beside the one it is wished at
+	httpBytes   int64                      // that came by HTTP, and were not counted yet
 	news        news
 	announced   bool
 	sessions    map[peer.ID]*session
@@ -115,6 +118,12 @@ type FetchOptions struct {
 	// KeepOld copies to the store, before an Output is replaced that another root is served from, what of that root is
 	// nowhere else: the root stays complete.
 	KeepOld bool
+	// HTTP is the URL of the root at a server in the format of package httpsync, such as a Node.HTTPHandler. What is missing
+	// comes from there first, into the store, and from the swarm if the server does not help. For whole roots only.
+	HTTP string
+	// WebSeeds are URLs of servers that have the file itself, and answer requests for byte ranges of it: they are holders
+	// like others, once the list of the root is here, which they can't give. For files, and trees that are one.
+	WebSeeds []string
 	// Wait is how long to look for a holder while there is none; 0 means DefaultWait.
 	Wait time.Duration
 	// Events receives events; nil for none. While it runs the fetch does not look at the clock, and may wait for it in
@@ -145,6 +154,7 @@ func (n *Node) Fetch(ctx context.Context, link Link, opts FetchOptions) (Result,
 		ranges:   make(map[int64]cafs.RangeChunks),
 		oldParts: make(map[int64]map[int]oldPart),
 		similar:  similar{node: n},
+		arrivals: protocol.NewArrivals(n.store),
 		awaited:  make(map[cafs.Key][]placeAt),
 		sessions: make(map[peer.ID]*session),
 		liars:    make(map[peer.ID]bool),
@@ -191,6 +201,12 @@ func (f *fetch) run(ctx context.Context) error {
 	defer f.unhold()
 	defer context.AfterFunc(f.node.ctx, func() { f.stop(ErrClosed) })()
 
+	defer f.arrivals.End(errFetchOver)
+	if f.opts.HTTP != "" {
+		if err := f.tryHTTP(ctx); err != nil {
+			return err
+		}
+	}
 	transferring, cancel := context.WithCancelCause(ctx)
 	f.cancel = cancel
 	err = f.transfer(transferring)
@@ -199,6 +215,8 @@ func (f *fetch) run(ctx context.Context) error {
 	}
 	if err != nil && ctx.Err() != nil {
 		err = context.Cause(ctx) // and not what became of it on the way
+	} else if err != nil && f.httpErr != nil {
+		err = fmt.Errorf("%w; %w", err, f.httpErr)
 	}
 	return errors.Join(err, f.release(err))
 }
@@ -221,6 +239,7 @@ func (f *fetch) transfer(ctx context.Context) error {
 	if err := f.start(ctx); err != nil {
 		f.fail(err)
 	}
+	f.startWebSeeds(ctx)
 	f.watch(ctx)
 	f.work.Wait()
 	f.closeSessions()
@@ -230,6 +249,9 @@ func (f *fetch) transfer(ctx context.Context) error {
 	}
 	return nil
 }
+
+// errFetchOver is why chunks that a fetch did not get will not come.
+var errFetchOver = errors.New("nothing is fetched any more")
 
 // errComplete is the cause that a fetch ends with when all is here.
 var errComplete = errors.New("complete")

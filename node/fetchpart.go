@@ -15,6 +15,8 @@ func (o FetchOptions) check() error {
 	switch {
 	case o.From < 0 || o.To < 0 || o.To != 0 && o.To < o.From:
 		return fmt.Errorf("fetch bytes %d to %d: there are no such bytes", o.From, o.To)
+	case o.HTTP != "" && (o.Path != "" || o.ranged() || o.DryRun):
+		return fmt.Errorf("fetch from %s: only whole roots can be had there: %w", redacted(o.HTTP), ErrUnsupported)
 	case o.ranged() && o.Output != "":
 		return fmt.Errorf("fetch bytes %d to %d into %s: an output is for whole files", o.From, o.To, o.Output)
 	}

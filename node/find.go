@@ -56,8 +56,8 @@ type foundHolder struct {
 func (h foundHolder) describe() Holder {
 	return Holder{
 		Peer:      h.peer,
-		Addresses: []string{h.conn.RemoteMultiaddr().String()},
-		Transport: transportName(h.conn),
+		Addresses: []string{h.address},
+		Transport: h.transport,
 		Source:    string(h.source),
 		Complete:  h.accepted.Complete,
 		RTT:       h.rtt,

@@ -65,7 +65,10 @@ func (f *fetch) prepared(
 ) []*session {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.result.Reused += reused
+	byHTTP := min(reused, f.httpBytes)
+	f.httpBytes -= byHTTP
+	f.result.Fetched += byHTTP
+	f.result.Reused += reused - byHTTP
 	f.news.add(number, here, len(chunks.Chunks))
 	f.awaitEqual(number, chunks, need)
 	if need.Count() > 0 {

@@ -3,6 +3,7 @@ package node
 import (
 	"errors"
 	"fmt"
+	"io"
 	"sync"
 	"time"
 
@@ -18,7 +19,7 @@ const writePiece = 64 << 10
 // sessionStream is a libp2p stream as sessions want it: writes fail when they make no progress for
 // protocol.WriteTimeout, Close may be called while others read and write, and it keeps to the node's limits.
 type sessionStream struct {
-	network.Stream
+	stream   rawStream
 	up, down *throttle
 	// sent and received measure what passes.
 	sent, received meter
@@ -27,13 +28,20 @@ type sessionStream struct {
 	closed  chan struct{}
 }
 
+// rawStream is what carries a session: a libp2p stream, or a pipe to a holder in this process.
+type rawStream interface {
+	io.ReadWriter
+	SetWriteDeadline(t time.Time) error
+	Reset() error
+}
+
 // wrapStream counts the stream under our service and bounds what goes through it. After an error the stream is reset.
 func (n *Node) wrapStream(stream network.Stream) (*sessionStream, error) {
 	if err := stream.Scope().SetService(service); err != nil {
 		_ = stream.ResetWithError(network.StreamResourceLimitExceeded)
 		return nil, fmt.Errorf("stream limits: %w", err)
 	}
-	return &sessionStream{Stream: stream, up: n.up, down: n.down, closed: make(chan struct{})}, nil
+	return &sessionStream{stream: stream, up: n.up, down: n.down, closed: make(chan struct{})}, nil
 }
 
 func (s *sessionStream) Write(p []byte) (written int, err error) {
@@ -43,10 +51,10 @@ func (s *sessionStream) Write(p []byte) (written int, err error) {
 		if err := s.up.pass(len(piece), s.closed); err != nil {
 			return written, err
 		}
-		if err := s.SetWriteDeadline(time.Now().Add(protocol.WriteTimeout)); err != nil {
+		if err := s.stream.SetWriteDeadline(time.Now().Add(protocol.WriteTimeout)); err != nil {
 			return written, err
 		}
-		n, err := s.Stream.Write(piece)
+		n, err := s.stream.Write(piece)
 		written += n
 		s.sent.add(time.Now(), n)
 		if err != nil || written == len(p) {
@@ -56,7 +64,7 @@ func (s *sessionStream) Write(p []byte) (written int, err error) {
 }
 
 func (s *sessionStream) Read(p []byte) (int, error) {
-	n, err := s.Stream.Read(p[:min(s.down.piece(len(p)), len(p))])
+	n, err := s.stream.Read(p[:min(s.down.piece(len(p)), len(p))])
 	s.received.add(time.Now(), n)
 	if limited := s.down.pass(n, s.closed); limited != nil && err == nil {
 		err = limited
@@ -68,7 +76,7 @@ func (s *sessionStream) Read(p []byte) (int, error) {
 // nothing left that the other side should wait for.
 func (s *sessionStream) Close() error {
 	s.closing.Do(func() { close(s.closed) })
-	return s.Reset()
+	return s.stream.Reset()
 }
 
 // shortDialError reduces what libp2p says of a failed dial, a line per address, to the cause.

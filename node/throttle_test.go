@@ -43,7 +43,7 @@ func TestLimitsHold(t *testing.T) {
 					var work sync.WaitGroup
 					var open []*sessionStream
 					for i := range streams {
-						s := &sessionStream{Stream: endlessStream{written: &written}, up: up, down: down, closed: make(chan struct{})}
+						s := &sessionStream{stream: endlessStream{written: &written}, up: up, down: down, closed: make(chan struct{})}
 						open = append(open, s)
 						random := rand.New(rand.NewPCG(seed, uint64(i)))
 						sizes := []int{random.IntN(1 << 19), random.IntN(1 << 18)}

@@ -31,6 +31,8 @@ type getCommand struct {
 	stay   duration
 	path   string
 	dryRun bool
+	http   webURL
+	seeds  webURLs
 }
 
 func newGetCommand(a *app) *cobra.Command {
@@ -58,6 +60,10 @@ others are not touched, and what the tree does not have stays, unless --delete i
 	registerBool(flags, &g.keep, "keep-old", "", "before a file is replaced that another root is served from, copy to the store what is nowhere else")
 	flags.StringVar(&g.path, "path", "", "fetch only the file or directory at that `SUBPATH` of a tree")
 	registerBool(flags, &g.dryRun, "dry-run", "", "tell how much is here already and how much would be fetched, and fetch only lists")
+	flags.Var(&g.http, "http", "`URL` of the root at a node with --http-listen, or another server of that format: what is missing comes from "+
+		"there first, and from the swarm if it does not help")
+	flags.Var(&g.seeds, "webseed", "`URL` of the plain file at a server that answers range requests: a holder like others, once the list "+
+		"is here; repeatable")
 	flags.Var(&g.stay, "stay", "keep serving for that `DURATION` afterwards")
 	g.node.register(flags)
 	return command
@@ -151,6 +157,7 @@ func shortText(root string) string { return root[:8] + "…" }
 func (g *getCommand) fetch(ctx context.Context, s *session, link node.Link, target string) (node.Result, error) {
 	opts := node.FetchOptions{
 		Path: g.path, DryRun: g.dryRun, Force: g.force, Delete: g.delete, KeepOld: g.keep, Wait: g.node.fetchWait(),
+		HTTP: string(g.http), WebSeeds: g.seeds,
 	}
 	if g.dryRun {
 		target = toStdout
@@ -262,7 +269,7 @@ func summary(result node.Result) []string {
 		if result.Fetched > 0 {
 			line += fmt.Sprintf(" (%s)", percent(share.Bytes, result.Fetched))
 		}
-		line += fmt.Sprintf(" from %s over %s (%s)", share.Peer, share.Transport, share.Source)
+		line += fmt.Sprintf(" from %s over %s (%s)", peerText(share), share.Transport, share.Source)
 		if !share.Complete {
 			line += ", partial"
 		}
@@ -289,4 +296,12 @@ func shortTime(d time.Duration) string {
 		return fmt.Sprintf("%.1f s", d.Seconds())
 	}
 	return d.Round(time.Second).String()
+}
+
+// peerText is how people call a peer: a server by its URL.
+func peerText(share node.PeerShare) string {
+	if strings.Contains(share.Address, "://") {
+		return share.Address
+	}
+	return share.Peer.String()
 }

@@ -13,6 +13,7 @@ const servePort = 4141
 
 func newServeCommand(a *app) *cobra.Command {
 	flags := nodeFlags{defaultListen: serveListen()}
+	var httpListen string
 	command := &cobra.Command{
 		Use:   "serve [flags]",
 		Short: "serve everything in the home until interrupted",
@@ -34,11 +35,20 @@ terminated.`,
 					return err
 				}
 			}
+			if httpListen != "" {
+				stop, err := a.serveHTTP(ctx, s, httpListen)
+				if err != nil {
+					return err
+				}
+				defer func() { err = errors.Join(err, stop()) }()
+			}
 			defer s.warnOfJoins(ctx, &flags)()
 			return s.serveUntil(ctx)
 		},
 	}
 	flags.register(command.Flags())
+	command.Flags().StringVar(&httpListen, "http-listen", "", "also serve roots over HTTP at that `ADDR`, such as 127.0.0.1:8080: whoever "+
+		"knows a root can read it at /ROOT")
 	return command
 }
 

@@ -56,6 +56,8 @@ type fetchRequest struct {
 	Force   bool          `json:"force,omitempty"`
 	Delete  bool          `json:"delete,omitempty"`
 	KeepOld bool          `json:"keep_old,omitempty"`
+	HTTP    string        `json:"http,omitempty"`
+	Seeds   []string      `json:"web_seeds,omitempty"`
 	Wait    time.Duration `json:"wait_ns,omitempty"`
 	Path    string        `json:"path,omitempty"`
 	From    int64         `json:"from,omitempty"`

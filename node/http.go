@@ -1,0 +1,173 @@
+package node
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+
+	"github.com/swarmsync/swarmsync/cafs"
+	"github.com/swarmsync/swarmsync/protocol"
+	"github.com/swarmsync/swarmsync/protocol/httpsync"
+)
+
+const (
+	// recordHeader carries the record of a root, in hexadecimal: what hashes to the root, and says what its lists are.
+	recordHeader = "Swarmsync-Record"
+	// entriesPath is where, below a root, the pages are that list the entries of a tree.
+	entriesPath = "entries"
+	// httpRequestsMax bounds the requests that are answered at a time: each takes some 200 KiB, and 40 bytes for each chunk.
+	httpRequestsMax = 64
+	// httpRetry is when a client that found no room, or no list yet, may ask again, in seconds.
+	httpRetry = 2
+)
+
+// HTTPHandler returns a handler that serves the roots of the node over HTTP in the format of package httpsync, as one file
+// each: at /ROOT the content of a file, or of all files of a tree one after the other, and at /ROOT/entries the pages that
+// list the entries of a tree. The record of the root is in the header Swarmsync-Record, in hexadecimal. What is still being
+// fetched is served as it arrives, once its list is here; what is here in part, and not being fetched, is not served.
+//
+// Whoever knows a root, and can reach the handler, gets its content: there is no other proof. The node's limit for what it
+// sends holds. At most 64 requests are answered at a time, others get the status 503. The handler can be used until the
+// node is closed.
+func (n *Node) HTTPHandler() http.Handler {
+	h := &httpHandler{node: n, running: make(chan struct{}, httpRequestsMax)}
+	mux := http.NewServeMux()
+	mux.HandleFunc("/{root}", func(w http.ResponseWriter, r *http.Request) { h.serve(w, r, streamData) })
+	mux.HandleFunc("/{root}/"+entriesPath, func(w http.ResponseWriter, r *http.Request) { h.serve(w, r, streamEntries) })
+	return mux
+}
+
+type httpHandler struct {
+	node    *Node
+	running chan struct{} // a token for each request
+}
+
+func (h *httpHandler) serve(w http.ResponseWriter, r *http.Request, stream int) {
+	select {
+	case h.running <- struct{}{}:
+		defer func() { <-h.running }()
+	default:
+		h.later(w, "too many requests are being answered")
+		return
+	}
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	defer context.AfterFunc(h.node.ctx, cancel)()
+	root, err := cafs.ParseKey(r.PathValue("root"))
+	if err != nil {
+		http.NotFound(w, r)
+		return
+	}
+	c := h.node.contentOf(protocol.DiscoveryKeyOf(root))
+	if c == nil {
+		http.NotFound(w, r)
+		return
+	}
+	defer c.release()
+	info, err := h.list(ctx, c, stream)
+	switch {
+	case errors.Is(err, errNotListed):
+		h.later(w, "the list of the root is not here yet")
+		return
+	case errors.Is(err, cafs.ErrNotFound):
+		http.NotFound(w, r)
+		return
+	case err != nil:
+		log.Infow("serve over HTTP", "root", root.Short(), "error", err)
+		http.Error(w, "the list of the root can't be read, or is too long", http.StatusInternalServerError)
+		return
+	}
+	file, err := httpsync.NewFileHandlerFromSyncInfo(info, httpSource{h.node, root})
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set(recordHeader, hex.EncodeToString(c.record))
+	file.ServeHTTP(throttledWriter{w, h.node.up, ctx.Done()}, r.WithContext(ctx))
+}
+
+// later answers that the client may ask again.
+func (h *httpHandler) later(w http.ResponseWriter, reason string) {
+	w.Header().Set("Retry-After", strconv.Itoa(httpRetry))
+	w.Header().Set("Connection", "close") // for a wishlist may be under way
+	http.Error(w, reason, http.StatusServiceUnavailable)
+}
+
+// errNotListed: the list of a root is not here as a whole.
+var errNotListed = errors.New("the list is not here yet")
+
+// list returns what is to be served of a root: its chunks, or the pages of its entries.
+func (h *httpHandler) list(ctx context.Context, c *content, stream int) (info protocol.SyncInfo, err error) {
+	if err := c.loaded(ctx); err != nil {
+		return info, err
+	}
+	if !c.listed() {
+		return info, errNotListed
+	}
+	record, err := cafs.ParseRecord(c.record)
+	if err != nil {
+		return info, err
+	}
+	info.SetTrivialPermutation()
+	if stream == streamEntries {
+		if record.Kind != cafs.KindTree {
+			return info, fmt.Errorf("entries of a file: %w", cafs.ErrNotFound)
+		}
+		pages, _ := c.entries.PagesFor(record.Entries.Depth-1, 0, record.Entries.Items-1, protocol.SyncInfoChunksMax)
+		for _, page := range pages {
+			info.Chunks = append(info.Chunks, protocol.ChunkInfo{Key: page.Key, Size: page.Size})
+		}
+		return info, nil
+	}
+	record.Kind = cafs.KindFile // of a tree, the data stream
+	file, err := cafs.OpenFile(h.node.store, record)
+	if err != nil {
+		return info, err
+	}
+	return info, info.SetChunksFromFile(ctx, file)
+}
+
+// httpSource reads the chunks of a root, and waits for those that are being fetched.
+type httpSource struct {
+	node *Node
+	root cafs.Key
+}
+
+// AwaitChunk implements protocol.ChunkSource.
+func (s httpSource) AwaitChunk(ctx context.Context, key cafs.Key, buf []byte) ([]byte, error) {
+	// The order matters: a fetch that is over has left what it has brought in the store.
+	fetch := s.node.fetchOf(s.root)
+	data, err := watchedGetter{s.node.store, s.node, s.root}.Get(ctx, key, buf)
+	if errors.Is(err, cafs.ErrNotFound) && fetch != nil {
+		return fetch.arrivals.AwaitChunk(ctx, key, buf)
+	}
+	return data, err
+}
+
+// throttledWriter keeps an answer to the limit of the node.
+type throttledWriter struct {
+	http.ResponseWriter
+	up   *throttle
+	done <-chan struct{}
+}
+
+func (w throttledWriter) Write(p []byte) (written int, err error) {
+	for most := w.up.piece(writePiece); written < len(p); {
+		piece := p[written:min(written+most, len(p))]
+		if err := w.up.pass(len(piece), w.done); err != nil {
+			return written, err
+		}
+		n, err := w.ResponseWriter.Write(piece)
+		written += n
+		if err != nil {
+			return written, err
+		}
+	}
+	return written, nil
+}
+
+// Unwrap is for http.ResponseController.
+func (w throttledWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
