@@ -30,17 +30,17 @@ terminated.`,
 			}
 			ctx := command.Context()
 			defer func() { err = errors.Join(err, s.close(ctx)) }()
-			for _, address := range s.node.Addresses() {
-				if err := a.result("address", addressLine{address.String()}, address.String()); err != nil {
-					return err
-				}
-			}
 			if httpListen != "" {
 				stop, err := a.serveHTTP(ctx, s, httpListen)
 				if err != nil {
 					return err
 				}
 				defer func() { err = errors.Join(err, stop()) }()
+			}
+			for _, address := range s.node.Addresses() {
+				if err := a.result("address", addressLine{address.String()}, address.String()); err != nil {
+					return err
+				}
 			}
 			defer s.warnOfJoins(ctx, &flags)()
 			return s.serveUntil(ctx)

@@ -29,7 +29,7 @@ type tool struct {
 // tools are all that are known, references and swarmsync included.
 func tools() []tool {
 	return []tool{
-		bareTool(), swarmsyncTool(), rsyncTool(), rsyncZTool(), curlTool(), libtorrentTool(), aria2Tool(), desyncTool(), desyncTreeTool(),
+		bareTool(), swarmsyncTool(), swarmsyncHTTPTool(), webSeedTool(), rsyncTool(), rsyncZTool(), curlTool(), libtorrentTool(), aria2Tool(), desyncTool(), desyncTreeTool(),
 		casyncTool(), casyncTreeTool(), kuboTool(), kuboPinTool(),
 	}
 }
@@ -55,7 +55,7 @@ func (b *bench) tool(name string) (tool, bool) {
 
 // wanted says whether -t allows a tool. What is measured and its references always are.
 func (b *bench) wanted(name string) bool {
-	return b.tools == "" || name == "swarmsync" || name == "bare" || slices.Contains(strings.Split(b.tools, ","), name)
+	return b.tools == "" || strings.HasPrefix(name, "swarmsync") || name == "bare" || slices.Contains(strings.Split(b.tools, ","), name)
 }
 
 // available returns nil if a tool is on this machine, or why not.

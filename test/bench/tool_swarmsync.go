@@ -133,8 +133,9 @@ func poll(ctx context.Context, ask func() (bool, error)) error {
 	}
 }
 
-func (r *round) swarmsyncGet(ctx context.Context, at place, home, root, path string) (arrival, error) {
-	text, err := r.do(ctx, at, sandbox.Receiver, "", r.program, "get", root, "-o", path, "--home", home, "--json", "--quiet", "--force")
+func (r *round) swarmsyncGet(ctx context.Context, at place, home, root, path string, flags ...string) (arrival, error) {
+	args := append([]string{r.program, "get", root, "-o", path, "--home", home, "--json", "--quiet", "--force"}, flags...)
+	text, err := r.do(ctx, at, sandbox.Receiver, "", args...)
 	if err != nil {
 		return arrival{}, fmt.Errorf("%w: %s", err, text) // with --json the reason is on standard output
 	}
