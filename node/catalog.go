@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"iter"
 	"time"
 
@@ -194,68 +193,6 @@ func (n *Node) Open(ctx context.Context, root cafs.Key) (cafs.File, error) {
 		return cafs.File{}, fmt.Errorf("open root: %w", err)
 	}
 	return cafs.OpenFile(watchedGetter{n.store, n, root}, record)
-}
-
-// Part is a part of a root's content.
-type Part struct {
-	Root cafs.Key `json:"root"`
-	// Path is that of a file in a tree, and empty for a root that is a file.
-	Path string `json:"path,omitempty"`
-	// From and To are the bytes of the file that are meant; To 0 is its end.
-	From int64 `json:"from,omitempty"`
-	To   int64 `json:"to,omitempty"`
-}
-
-// OpenPart returns a reader of a part of a file. The root need not be complete: a read fails with cafs.ErrNotFound where
-// something is missing; a Fetch with the same Path, From and To gets it.
-func (n *Node) OpenPart(ctx context.Context, part Part) (*io.SectionReader, error) {
-	info, err := n.store.Root(ctx, part.Root)
-	if err != nil {
-		return nil, fmt.Errorf("open root: %w", err)
-	}
-	record, err := cafs.ParseRecord(info.Record)
-	if err != nil {
-		return nil, fmt.Errorf("open root: %w", err)
-	}
-	store := cafs.Getter(n.store)
-	if info.Complete {
-		store = watchedGetter{n.store, n, part.Root}
-	}
-	var data cafs.File
-	start, size := int64(0), record.Data.Bytes
-	if record.Kind == cafs.KindFile && part.Path == "" {
-		data, err = cafs.OpenFile(store, record)
-	} else {
-		data, start, size, err = fileOf(ctx, store, record, part.Path)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("open root: %w", err)
-	}
-	to := part.To
-	if to == 0 || to > size {
-		to = size
-	}
-	from := min(part.From, to)
-	return io.NewSectionReader(data, start+from, to-from), nil
-}
-
-// fileOf returns the data of a tree, and where in it a file is.
-func fileOf(ctx context.Context, store cafs.Getter, record cafs.Record, path string) (data cafs.File, start, size int64, err error) {
-	if record.Kind != cafs.KindTree {
-		return data, 0, 0, fmt.Errorf("path %q: the root is a file, and no tree: %w", path, cafs.ErrNotFound)
-	}
-	tree, err := cafs.OpenTree(store, record)
-	if err != nil {
-		return data, 0, 0, err
-	}
-	e, err := tree.Lookup(ctx, path)
-	if err != nil {
-		return data, 0, 0, err
-	}
-	if !e.IsFile() {
-		return data, 0, 0, fmt.Errorf("%s is a %v, and no file: %w", path, e.Type, ErrUnsupported)
-	}
-	return tree.Data(), e.Offset, e.Size, nil
 }
 
 // watchedGetter is the store as readers of a complete root see it: what it can't give them makes the root incomplete.

@@ -139,8 +139,8 @@ type FetchOptions struct {
 // fetch without an Output. If a part of a complete root turns out missing or damaged, the root is not complete any more,
 // until a fetch has got that part again: without a network that is ErrOffline.
 //
-// The error wraps ErrNoHolder, ErrExists, ErrNoSpace, ErrRemoved, cafs.ErrBadRoot or ctx's error, among others; the result
-// is valid also then, as far as it goes.
+// The error wraps ErrNoHolder, ErrExists, ErrNoSpace, ErrRemoved, cafs.ErrBadRoot or the cause that ctx ended with, among
+// others; the result is valid also then, as far as it goes.
 func (n *Node) Fetch(ctx context.Context, link Link, opts FetchOptions) (Result, error) {
 	f := &fetch{
 		node:     n,

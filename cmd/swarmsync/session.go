@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -45,15 +44,8 @@ type localNode struct{ *node.Node }
 
 func (n localNode) Peers(context.Context) ([]node.PeerStatus, error) { return n.Node.Peers(), nil }
 
-// contentBuffer is how much is read of the store at once.
-const contentBuffer = 1 << 20
-
 func (n localNode) Content(ctx context.Context, part node.Part) (io.ReadCloser, error) {
-	content, err := n.OpenPart(ctx, part)
-	if err != nil {
-		return nil, err
-	}
-	return io.NopCloser(bufio.NewReaderSize(content, contentBuffer)), nil
+	return n.OpenPart(ctx, part)
 }
 
 // openNetwork returns the running node of the home, or starts one with the flags.
