@@ -31,7 +31,7 @@ type PartReader struct {
 	fetch func(from, to int64) error
 
 	at     int64             // of the next Read
-	reader io.ReadSeekCloser // where the last Read ended; nil if there was none, or a Seek since
+	reader io.ReadSeekCloser // of the file, for Read; nil before the first, and after an error
 }
 
 // OpenPart returns a reader of a part of a file. The root need not be complete: a read fails with cafs.ErrNotFound where
@@ -120,9 +120,9 @@ func (r *PartReader) Read(p []byte) (int, error) {
 func (r *PartReader) readFrom(p []byte) (int, error) {
 	if r.reader == nil {
 		r.reader = r.file.Open(r.ctx)
-		if _, err := r.reader.Seek(r.start+r.at, io.SeekStart); err != nil {
-			return 0, err
-		}
+	}
+	if _, err := r.reader.Seek(r.start+r.at, io.SeekStart); err != nil {
+		return 0, err
 	}
 	n, err := r.reader.Read(p)
 	r.at += int64(n)
@@ -186,9 +186,7 @@ func (r *PartReader) Seek(offset int64, whence int) (int64, error) {
 	if offset < 0 {
 		return r.at, fmt.Errorf("seek to offset %d: %w", offset, fs.ErrInvalid)
 	}
-	if offset != r.at {
-		r.at, r.reader = offset, nil
-	}
+	r.at = offset
 	return offset, nil
 }
 

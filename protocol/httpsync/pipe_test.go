@@ -57,8 +57,14 @@ func (l *pipeListener) Dial() (net.Conn, error) {
 // requests under way. The client has no other connections.
 func servePipe(t testing.TB, h http.Handler) (*pipeListener, *http.Client, func()) {
 	t.Helper()
+	return servePipeIn(t, h, nil)
+}
+
+// servePipeIn is servePipe for versions of HTTP; nil: HTTP/1.1.
+func servePipeIn(t testing.TB, h http.Handler, versions *http.Protocols) (*pipeListener, *http.Client, func()) {
+	t.Helper()
 	listener := newPipeListener()
-	server := &http.Server{Handler: h}
+	server := &http.Server{Handler: h, Protocols: versions}
 	served := make(chan struct{})
 	go func() {
 		defer close(served)
@@ -66,7 +72,10 @@ func servePipe(t testing.TB, h http.Handler) (*pipeListener, *http.Client, func(
 			t.Error(err)
 		}
 	}()
-	transport := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return listener.Dial() }}
+	transport := &http.Transport{
+		Protocols:   versions,
+		DialContext: func(context.Context, string, string) (net.Conn, error) { return listener.Dial() },
+	}
 	return listener, &http.Client{Transport: transport}, func() {
 		transport.CloseIdleConnections()
 		if err := server.Shutdown(context.WithoutCancel(t.Context())); err != nil {
