@@ -27,7 +27,7 @@ const (
 )
 
 // Event tells what a running Add, Fetch, Verify or Reclaim is doing. The callbacks that receive events are called one at a time and
-// must return soon.
+// must return soon; they may be called in any goroutine, and not any more when the call that they are given to has returned.
 type Event struct {
 	Kind EventKind `json:"event"`
 
@@ -49,7 +49,8 @@ type Event struct {
 	// Peer and Address say whom an EventPeer or EventDropped is about; Address may be empty.
 	Peer    peer.ID `json:"peer,omitempty"`
 	Address string  `json:"address,omitempty"`
-	Message string  `json:"message,omitempty"`
+	// Message may have text in it that a peer or the name of a file chose: a terminal must not be given it as it is.
+	Message string `json:"message,omitempty"`
 
 	// Entry is what an EventEntry is about.
 	Entry *Entry `json:"entry,omitempty"`

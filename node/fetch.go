@@ -124,7 +124,8 @@ type FetchOptions struct {
 	// WebSeeds are URLs of servers that have the file itself, and answer requests for byte ranges of it: they are holders
 	// like others, once the list of the root is here, which they can't give. For files, and trees that are one.
 	WebSeeds []string
-	// Wait is how long to look for a holder while there is none; 0 means DefaultWait.
+	// Wait is how long to look for a holder while there is none; 0 means DefaultWait. When all sources and candidates have
+	// answered, that nobody has the root, it ends after 5 s.
 	Wait time.Duration
 	// Events receives events; nil for none. While it runs the fetch does not look at the clock, and may wait for it in
 	// other ways: one that blocks keeps silent holders from being dropped, and the fetch from ending.

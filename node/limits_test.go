@@ -7,6 +7,7 @@ import (
 
 	"github.com/libp2p/go-libp2p/core/peer"
 
+	"github.com/swarmsync/swarmsync/cafs/memory"
 	"github.com/swarmsync/swarmsync/node"
 )
 
@@ -42,5 +43,13 @@ func TestLimitsOfNodes(t *testing.T) {
 				t.Errorf("it took %v, want %v", took, test.takes)
 			}
 		})
+	}
+}
+
+func TestQuotaIsForTheNodesOwnStore(t *testing.T) {
+	t.Parallel()
+	if n, err := node.New(t.Context(), node.Config{Store: memory.New(), Quota: 1 << 30}); err == nil {
+		_ = n.Close()
+		t.Error("a quota was taken for a store that it has no effect on")
 	}
 }

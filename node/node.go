@@ -32,7 +32,8 @@ type Config struct {
 	// Home is the directory of the identity, the store and the provider records; it is made if it is missing. Only one
 	// node at a time can use it. Empty: everything is in memory and gone with the node.
 	Home string
-	// Store replaces the store below Home. The node does not close it.
+	// Store replaces the store below Home. The node does not close it; who made it does, after Close of the node. What it can
+	// do beyond a cafs.Store, such as cafs.Referrer, is found by type assertion: a type that embeds another has its roles too.
 	Store cafs.Store
 	// Host replaces the node's own libp2p host; Listen is ignored then. The node does not close it.
 	Host host.Host
@@ -52,7 +53,8 @@ type Config struct {
 	// Zero: no limit.
 	UpLimit, DownLimit int64
 	// Quota is the most that the store may take, in bytes, at least disk.QuotaLeast, its index counted, but no files that
-	// are served from where they are. Zero: no limit. A Store of the caller's has its own.
+	// are served from where they are. Zero: no limit. A Store of the caller's has its own, and Quota must be zero then; a
+	// store in memory has none.
 	Quota int64
 
 	// testOnlyPatience, if not nil, replaces the patience with peers.
@@ -129,6 +131,9 @@ func New(ctx context.Context, cfg Config) (*Node, error) {
 	cfg.setDefaults()
 	if err := cfg.checkLimits(); err != nil {
 		return nil, err
+	}
+	if cfg.Store != nil && cfg.Quota != 0 {
+		return nil, errors.New("start a node: Quota is for the store of its home, and Store replaces that")
 	}
 	opened, err := openHome(cfg.Home, cfg.Store, cfg.Quota)
 	if err != nil {
@@ -290,6 +295,15 @@ func (n *Node) Addresses() []multiaddr.Multiaddr {
 		return nil
 	}
 	return addresses
+}
+
+// AddrInfo returns the node as others take it: for Config.Join, Link.Peers, Join. It has no addresses if the node is offline.
+func (n *Node) AddrInfo() peer.AddrInfo {
+	info := peer.AddrInfo{ID: n.id}
+	if n.host != nil {
+		info.Addrs = n.host.Addrs()
+	}
+	return info
 }
 
 // Join connects to peers and keeps connected to them as long as the node runs, so that it becomes part of the network

@@ -40,11 +40,11 @@ func start(t testing.TB, cfg node.Config) *node.Node {
 // at returns where a node can be joined.
 func at(t testing.TB, n *node.Node) peer.AddrInfo {
 	t.Helper()
-	infos, err := peer.AddrInfosFromP2pAddrs(n.Addresses()...)
-	if err != nil || len(infos) != 1 {
-		t.Fatalf("addresses %v: %v", n.Addresses(), err)
+	info := n.AddrInfo()
+	if len(info.Addrs) == 0 {
+		t.Fatal("the node has no addresses")
 	}
-	return infos[0]
+	return info
 }
 
 // noise returns size bytes that depend on the seed alone.
