@@ -30,6 +30,9 @@ var log = logging.Logger(protocol.LogSubsystem)
 // http.Server don't count for it. In HTTP/1.1 it needs the ResponseWriter of net/http, or one that has a method Unwrap
 // for http.ResponseController, and answers 500 otherwise.
 //
+// Over streams that can be closed in one direction, as libp2p's, a client that has sent its whole wishlist and is gone is
+// noticed when something is written to it next.
+//
 // Each transfer takes about 200 KiB and one bit for each chunk of the file, and one goroutine beside that of the server.
 // When ServeHTTP returns, nothing of it is left.
 type FileHandler struct {
@@ -89,6 +92,7 @@ func (h *FileHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		log.Infow("broke off a transfer over HTTP", "peer", r.RemoteAddr, "method", r.Method, "error", err)
 		panic(http.ErrAbortHandler)
 	}
+	newSteadyWriter(w).limit(time.Now().Add(writeTimeout)) // for what the server itself still holds back
 }
 
 // refuse answers with an error, and does not wait for the rest of a request, which may never come.
@@ -159,7 +163,8 @@ func endReading(r *http.Request, control *http.ResponseController) {
 // for a connection is gone, up to 2 MB: so this is enough for 20 kB/s.
 const writeTimeout = 2 * time.Minute
 
-// steadyWriter gives each write the time of writeTimeout, and not the whole answer.
+// steadyWriter gives each write the time of writeTimeout, and not the whole answer. Between writes there is no deadline: in
+// HTTP/2 one that comes ends the stream, though nothing is being written.
 type steadyWriter struct {
 	w       http.ResponseWriter
 	control *http.ResponseController
@@ -170,16 +175,18 @@ func newSteadyWriter(w http.ResponseWriter) steadyWriter {
 }
 
 func (s steadyWriter) Write(p []byte) (int, error) {
-	s.extend()
+	s.limit(time.Now().Add(writeTimeout))
+	defer s.limit(time.Time{})
 	return s.w.Write(p)
 }
 
 func (s steadyWriter) Flush() error {
-	s.extend()
+	s.limit(time.Now().Add(writeTimeout))
+	defer s.limit(time.Time{})
 	return s.control.Flush()
 }
 
-func (s steadyWriter) extend() {
+func (s steadyWriter) limit(by time.Time) {
 	// What is not supported is the server's own affair.
-	_ = s.control.SetWriteDeadline(time.Now().Add(writeTimeout))
+	_ = s.control.SetWriteDeadline(by)
 }

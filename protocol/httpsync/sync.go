@@ -47,7 +47,7 @@ func SyncFrom(ctx context.Context, storage protocol.Storage, client *http.Client
 	if client == nil {
 		client = http.DefaultClient
 	}
-	list, url, err := fetchInfo(ctx, client, url)
+	list, found, err := fetchInfo(ctx, client, url)
 	if err != nil {
 		return cafs.File{}, fmt.Errorf("receive %s: %w", info, err)
 	}
@@ -56,7 +56,13 @@ func SyncFrom(ctx context.Context, storage protocol.Storage, client *http.Client
 		return cafs.File{}, err
 	}
 	defer b.Dispose()
-	return receive(ctx, b, client, url, info)
+	return receive(ctx, b, client, found, info)
+}
+
+// source is where a list was found, and in which version of HTTP.
+type source struct {
+	url   string
+	major int
 }
 
 // newRequest returns a request whose answer comes as it is: a compressed one of some bytes could be any size.
@@ -82,25 +88,33 @@ func do(client *http.Client, r *http.Request) (*http.Response, error) {
 }
 
 // fetchInfo returns the server's SyncInfo and where it was found.
-func fetchInfo(ctx context.Context, client *http.Client, url string) (info protocol.SyncInfo, found string, err error) {
+func fetchInfo(ctx context.Context, client *http.Client, url string) (info protocol.SyncInfo, found source, err error) {
 	r, err := newRequest(ctx, http.MethodGet, url, nil)
 	if err != nil {
-		return info, "", err
+		return info, found, err
 	}
 	answer, err := do(client, r)
 	if err != nil {
-		return info, "", err
+		return info, found, err
 	}
 	defer func() { _ = answer.Body.Close() }() // it was read to its end, or is of no use
 	defer closeAfter(ctx, answer.Body)()
 	if err := info.ReadJSON(answer.Body); err != nil {
-		return info, "", err
+		return info, found, because(ctx, err)
 	}
 	// Only a redirect makes another URL the right one: some transports change that of a request for themselves.
 	if last := answer.Request; last != nil && last.Response != nil {
 		url = last.URL.String()
 	}
-	return info, url, nil
+	return info, source{url, answer.ProtoMajor}, nil
+}
+
+// because returns why ctx has ended, if it has: the error of a body that was closed for that says it less clearly.
+func because(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	return err
 }
 
 // closeAfter closes a body when ctx ends, which not all transports do themselves. The caller calls what it returns, before
@@ -119,7 +133,7 @@ func closeAfter(ctx context.Context, body io.Closer) (stop func()) {
 }
 
 // receive runs both halves of b over one POST.
-func receive(ctx context.Context, b *protocol.Builder, client *http.Client, url, info string) (cafs.File, error) {
+func receive(ctx context.Context, b *protocol.Builder, client *http.Client, from source, info string) (cafs.File, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	body, wishes := io.Pipe()
 	var wishing sync.WaitGroup
@@ -131,11 +145,12 @@ func receive(ctx context.Context, b *protocol.Builder, client *http.Client, url,
 		wishing.Wait()
 	}
 	defer end()
-	r, err := newRequest(ctx, http.MethodPost, url, body)
+	r, err := newRequest(ctx, http.MethodPost, from.url, body)
 	if err != nil {
 		return cafs.File{}, fmt.Errorf("receive %s: %w", info, err)
 	}
-	r.Close = true // as the format demands
+	// As the format demands. In HTTP/2 it would only end a connection that other requests may be about to use.
+	r.Close = from.major < 2
 	r.Header.Set("Content-Type", "application/octet-stream")
 	wishing.Go(func() {
 		wishErr = b.WriteWishList(ctx, protocol.NopFlushWriter{Writer: untilClosed{wishes}})
@@ -152,7 +167,11 @@ func receive(ctx context.Context, b *protocol.Builder, client *http.Client, url,
 	}
 	defer func() { _ = answer.Body.Close() }() // it was read to its end, or is of no use
 	defer closeAfter(ctx, answer.Body)()
-	return b.ReconstructFileFromRequestedChunks(ctx, answer.Body)
+	file, err := b.ReconstructFileFromRequestedChunks(ctx, answer.Body)
+	if err != nil && ctx.Err() != nil {
+		return cafs.File{}, fmt.Errorf("receive %s: %w", info, context.Cause(ctx))
+	}
+	return file, err
 }
 
 // untilClosed writes a request's body, and drops what comes after the client has closed it. A server that reads no more
