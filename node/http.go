@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"sync"
 
 	"github.com/swarmsync/swarmsync/cafs"
 	"github.com/swarmsync/swarmsync/protocol"
@@ -18,8 +19,10 @@ const (
 	recordHeader = "Swarmsync-Record"
 	// entriesPath is where, below a root, the pages are that list the entries of a tree.
 	entriesPath = "entries"
-	// httpRequestsMax bounds the requests that are answered at a time: each takes some 200 KiB, and 40 bytes for each chunk.
+	// httpRequestsMax bounds the requests that are answered at a time: each takes some 200 KiB. httpChunksMax bounds the
+	// chunks of the lists that they share: 40 bytes each, 160 MiB, enough for the two largest lists.
 	httpRequestsMax = 64
+	httpChunksMax   = 2 * protocol.SyncInfoChunksMax
 	// httpRetry is when a client that found no room, or no list yet, may ask again, in seconds.
 	httpRetry = 2
 )
@@ -33,7 +36,7 @@ const (
 // sends holds. At most 64 requests are answered at a time, others get the status 503. The handler can be used until the
 // node is closed.
 func (n *Node) HTTPHandler() http.Handler {
-	h := &httpHandler{node: n, running: make(chan struct{}, httpRequestsMax)}
+	h := &httpHandler{node: n, running: make(chan struct{}, httpRequestsMax), lists: make(map[httpStream]*httpList)}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/{root}", func(w http.ResponseWriter, r *http.Request) { h.serve(w, r, streamData) })
 	mux.HandleFunc("/{root}/"+entriesPath, func(w http.ResponseWriter, r *http.Request) { h.serve(w, r, streamEntries) })
@@ -43,7 +46,64 @@ func (n *Node) HTTPHandler() http.Handler {
 type httpHandler struct {
 	node    *Node
 	running chan struct{} // a token for each request
+
+	// mu guards what follows, and the users of lists.
+	mu     sync.Mutex
+	lists  map[httpStream]*httpList // of the requests that are being answered
+	listed int64                    // chunks in all of them
 }
+
+// httpStream is one of the files that a root is served as.
+type httpStream struct {
+	root   cafs.Key
+	stream int
+}
+
+// httpList is what one of them consists of.
+type httpList struct {
+	users int
+	items int64 // that it is counted as
+	read  func() (protocol.SyncInfo, error)
+}
+
+// open returns the list of a stream, which all requests for it share, until release is called. It returns errBusy if there
+// is no room for it.
+func (h *httpHandler) open(c *content, stream int) (list *httpList, release func(), err error) {
+	record, err := cafs.ParseRecord(c.record)
+	if err != nil {
+		return nil, nil, err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	key := httpStream{c.root, stream}
+	if list = h.lists[key]; list == nil {
+		items := record.Data.Items
+		if stream == streamEntries {
+			items = record.Entries.Items // there are far fewer pages
+		}
+		if h.listed+items > httpChunksMax && len(h.lists) > 0 {
+			return nil, nil, errBusy
+		}
+		// Who waits for the one that reads it is not told when his own request has ended; it takes no longer than that.
+		list = &httpList{items: items, read: sync.OnceValues(func() (protocol.SyncInfo, error) {
+			return h.list(h.node.ctx, c, record, stream)
+		})}
+		h.lists[key] = list
+		h.listed += items
+	}
+	list.users++
+	return list, func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if list.users--; list.users == 0 {
+			delete(h.lists, key)
+			h.listed -= list.items
+		}
+	}, nil
+}
+
+// errBusy: there are too many lists in memory.
+var errBusy = errors.New("too many long lists are being served")
 
 func (h *httpHandler) serve(w http.ResponseWriter, r *http.Request, stream int) {
 	select {
@@ -67,10 +127,15 @@ func (h *httpHandler) serve(w http.ResponseWriter, r *http.Request, stream int) 
 		return
 	}
 	defer c.release()
-	info, err := h.list(ctx, c, stream)
+	list, release, err := h.open(c, stream)
+	var info protocol.SyncInfo
+	if err == nil {
+		defer release()
+		info, err = list.read()
+	}
 	switch {
-	case errors.Is(err, errNotListed):
-		h.later(w, "the list of the root is not here yet")
+	case errors.Is(err, errNotListed), errors.Is(err, errBusy):
+		h.later(w, err.Error())
 		return
 	case errors.Is(err, cafs.ErrNotFound):
 		http.NotFound(w, r)
@@ -97,19 +162,17 @@ func (h *httpHandler) later(w http.ResponseWriter, reason string) {
 }
 
 // errNotListed: the list of a root is not here as a whole.
-var errNotListed = errors.New("the list is not here yet")
+var errNotListed = errors.New("the list of the root is not here yet")
 
 // list returns what is to be served of a root: its chunks, or the pages of its entries.
-func (h *httpHandler) list(ctx context.Context, c *content, stream int) (info protocol.SyncInfo, err error) {
+func (h *httpHandler) list(
+	ctx context.Context, c *content, record cafs.Record, stream int,
+) (info protocol.SyncInfo, err error) {
 	if err := c.loaded(ctx); err != nil {
 		return info, err
 	}
 	if !c.listed() {
 		return info, errNotListed
-	}
-	record, err := cafs.ParseRecord(c.record)
-	if err != nil {
-		return info, err
 	}
 	info.SetTrivialPermutation()
 	if stream == streamEntries {
