@@ -115,7 +115,7 @@ func (f *fetch) httpRecord(ctx context.Context, client *http.Client) (record caf
 	}
 	list := cafs.NewListBuilder(func(page cafs.Chunk) error { return f.node.store.Put(ctx, page) })
 	for _, chunk := range info.Chunks {
-		if err := list.Add(cafs.ChunkInfo{Key: chunk.Key, Size: chunk.Size}); err != nil {
+		if err := list.Add(cafs.ChunkInfo(chunk)); err != nil {
 			return record, fmt.Errorf("%w: the list of the server is none of a root: %w", cafs.ErrBadRoot, err)
 		}
 	}
