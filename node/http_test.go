@@ -58,20 +58,6 @@ func TestFetchByHTTP(t *testing.T) {
 	}
 }
 
-func TestTreeIsFetchedByHTTP(t *testing.T) {
-	t.Parallel()
-	tree := dirTree{"empty": "d", "dir/executable": "xrun", "dir/link": "lexecutable", "large": "f" + string(noise(3<<20, 122))}
-	for i := range 700 {
-		tree[fmt.Sprintf("many/%03d", i)] = "f" + fmt.Sprint(i)
-	}
-	holder, _, link := treeHolder(t, tree)
-	url := serveHTTP(t, holder) + "/" + link.Root.String()
-	receiver := start(t, node.Config{Home: t.TempDir(), DisableDHT: true})
-	output := filepath.Join(t.TempDir(), "output")
-	mustFetch(t, receiver, node.Link{Root: link.Root}, node.FetchOptions{Output: output, HTTP: url})
-	assertTree(t, output, tree)
-}
-
 // A client that knows no roots, but the format alone.
 func TestPlainClientReadsARoot(t *testing.T) {
 	t.Parallel()

@@ -104,3 +104,14 @@ func TestFetchFromTheOnlyHolderFoundThroughTheDHT(t *testing.T) {
 	}
 	t.Logf("%v", result.Duration)
 }
+
+func mustFetch(t *testing.T, receiver *node.Node, link node.Link, opts node.FetchOptions) node.Result {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	result, err := receiver.Fetch(ctx, link, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return result
+}

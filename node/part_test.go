@@ -6,11 +6,9 @@ import (
 	"errors"
 	"io"
 	"testing"
-	"testing/iotest"
 
 	"github.com/libp2p/go-libp2p/core/peer"
 
-	"github.com/swarmsync/swarmsync/cafs"
 	"github.com/swarmsync/swarmsync/node"
 )
 
@@ -49,33 +47,6 @@ func TestOpenLinkFetchesWhatIsRead(t *testing.T) {
 	}
 	if err := reader.Close(); err != nil {
 		t.Error(err)
-	}
-}
-
-func TestOpenLinkInATree(t *testing.T) {
-	t.Parallel()
-	content := noise(5000, 142)
-	_, _, link := treeHolder(t, dirTree{"a": "fone", "dir/file": "f" + string(content), "z": "ftwo", "none": "f"})
-	receiver := start(t, node.Config{DisableDHT: true})
-	for _, opts := range []node.FetchOptions{{Path: "dir/file"}, {Path: "dir/file", From: 1000, To: 4000}, {Path: "none"}} {
-		want := content
-		if opts.To > 0 {
-			want = content[opts.From:opts.To]
-		} else if opts.Path == "none" {
-			want = nil
-		}
-		reader, err := receiver.OpenLink(t.Context(), link, opts)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := iotest.TestReader(reader, want); err != nil {
-			t.Errorf("%+v: %v", opts, err)
-		}
-	}
-	for path, want := range map[string]error{"": node.ErrUnsupported, "dir": node.ErrUnsupported, "other": cafs.ErrNotFound} {
-		if _, err := receiver.OpenLink(t.Context(), link, node.FetchOptions{Path: path}); !errors.Is(err, want) {
-			t.Errorf("%q: %v", path, err)
-		}
 	}
 }
 

@@ -150,17 +150,6 @@ func addDir(t *testing.T, holder *node.Node, dir string, opts node.AddOptions) n
 	return node.Link{Root: status.Root, Name: filepath.Base(dir), Peers: []peer.AddrInfo{at(t, holder)}}
 }
 
-func mustFetch(t *testing.T, receiver *node.Node, link node.Link, opts node.FetchOptions) node.Result {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	result, err := receiver.Fetch(ctx, link, opts)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return result
-}
-
 func TestTreeIsFetched(t *testing.T) {
 	t.Parallel()
 	tree := someTree()

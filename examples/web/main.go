@@ -81,7 +81,7 @@ func answer(n *node.Node, w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// open fetches a file and returns it, or the list of what is in a directory.
+// open returns a file, which is fetched as it is read, or the list of what is in a directory.
 func open(ctx context.Context, n *node.Node, part node.Part) (io.ReadSeeker, error) {
 	link := node.Link{Root: part.Root}
 	var names strings.Builder
@@ -93,8 +93,5 @@ func open(ctx context.Context, n *node.Node, part node.Part) (io.ReadSeeker, err
 	if _, err := n.Fetch(ctx, link, list); err != nil || names.Len() > 0 {
 		return strings.NewReader(names.String()), err
 	}
-	if _, err := n.Fetch(ctx, link, node.FetchOptions{Path: part.Path, Wait: patience}); err != nil {
-		return nil, err
-	}
-	return n.OpenPart(ctx, part)
+	return n.OpenLink(ctx, link, node.FetchOptions{Path: part.Path, Wait: patience})
 }
