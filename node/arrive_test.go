@@ -27,12 +27,13 @@ func TestSecondCopyOfAChunkChangesNothing(t *testing.T) {
 	}
 	defer func() { _ = out.discard() }()
 	f := &fetch{
-		node:    &Node{store: memory.New()},
-		out:     out,
-		plan:    newPlan(shuffle.Order(2, [32]byte{}), 2<<20),
-		ranges:  make(map[int64]cafs.RangeChunks),
-		awaited: make(map[cafs.Key][]placeAt),
-		cancel:  func(error) {},
+		node:     &Node{store: memory.New()},
+		out:      out,
+		arrivals: protocol.NewArrivals(memory.New()),
+		plan:     newPlan(shuffle.Order(2, [32]byte{}), 2<<20),
+		ranges:   make(map[int64]cafs.RangeChunks),
+		awaited:  make(map[cafs.Key][]placeAt),
+		cancel:   func(error) {},
 	}
 	for number := range f.plan.toPrepare(func(int64) bool { return true }) {
 		data, offset := first, int64(0)
