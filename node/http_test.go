@@ -250,10 +250,10 @@ func TestFetchFromAWebSeed(t *testing.T) {
 	output := filepath.Join(t.TempDir(), "output")
 	result := mustFetch(t, receiver, link, node.FetchOptions{Output: output, WebSeeds: []string{url}})
 	assertFile(t, output, content)
-	if n := requests.Load(); n > 60 {
+	if n := requests.Load(); n > 150 { // for some 250 chunks; fewer where processors are free
 		t.Errorf("%d requests for 9 MiB", n)
 	}
-	if n := asked.Load(); n > int64(len(content))*3/2 { // some is taken over by another session
+	if n := asked.Load(); n > 2*int64(len(content)) { // some is taken over by another session
 		t.Errorf("%d bytes were asked for", n)
 	}
 	bytes := int64(0)
