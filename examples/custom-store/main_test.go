@@ -16,6 +16,9 @@ import (
 // TestConformance holds the store to the contract, as every other one. A store that keeps something has Reopen too.
 func TestConformance(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("the stores of package cafs are held to it under the race detector as well")
+	}
 	cafstest.Run(t, cafstest.Maker{
 		Open: func(*testing.T) cafs.Store { return &countingStore{Store: memory.New()} },
 		OpenLimited: func(_ *testing.T, quotaBytes int64) cafs.Store {

@@ -25,9 +25,7 @@ func link(ctx context.Context, b *bench, w *report.Workload) error {
 		"bare is the reference g of sources and crowd: the goodput of one libp2p TCP+TLS stream",
 		shapeNote, b.network(true),
 	}
-	t := transfer{content: file, holders: 1, receivers: 1, leaf: func(bool) sandbox.Leaf {
-		return sandbox.Leaf{UpMbit: linkMbit, DownMbit: linkMbit}
-	}}
+	t := shapedTransfer(file)
 	w.Columns = []report.Column{goodputColumn}
 	t.finish = func(run *report.Run, _ sandbox.Traffic) {
 		run.Extra[goodputColumn.Key] = float64(run.Bytes) / run.Unsynced.Seconds() / 1e6
@@ -40,6 +38,13 @@ func link(ctx context.Context, b *bench, w *report.Workload) error {
 		}
 	}
 	return nil
+}
+
+// shapedTransfer is one from one holder to one receiver over the link.
+func shapedTransfer(c content) transfer {
+	return transfer{content: c, holders: 1, receivers: 1, leaf: func(bool) sandbox.Leaf {
+		return sandbox.Leaf{UpMbit: linkMbit, DownMbit: linkMbit}
+	}}
 }
 
 const shapeNote = "links: tbf with a burst of 64 KiB and 100 ms of queue in namespaces, MTU 1500, rates with frame headers"
