@@ -177,9 +177,9 @@ func recordStatus(root cafs.Key, record []byte) (RootStatus, error) {
 	}, nil
 }
 
-// Open returns the content of a root that is a file for reading, see OpenPart for those in trees; the error wraps cafs.ErrNotFound if it is not complete here. If a part
-// of it turns out missing or damaged, the read fails with cafs.ErrNotFound or cafs.ErrCorrupt, and the root is not complete
-// any more: a Fetch gets what is missing.
+// Open returns the content of a root that is a file for reading, see OpenPart for those in trees; the error wraps
+// cafs.ErrNotFound if it is not complete here. If a part of it turns out missing or damaged, the read fails with
+// cafs.ErrNotFound or cafs.ErrCorrupt, and the root is not complete any more: a Fetch gets what is missing.
 func (n *Node) Open(ctx context.Context, root cafs.Key) (cafs.File, error) {
 	info, err := n.store.Root(ctx, root)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -323,4 +324,64 @@ func TestWebSeedThatIsNone(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 	})
+}
+
+// The limits of nodes hold over HTTP as well.
+func TestLimitsHoldOverHTTP(t *testing.T) {
+	t.Parallel()
+	const limit = 1 << 20
+	content := noise(2*limit, 132)
+	for name, test := range map[string]struct {
+		up, down int64
+		webSeed  bool
+	}{"up": {up: limit}, "down": {down: limit}, "down, web seed": {down: limit, webSeed: true}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			holder := start(t, node.Config{DisableDHT: true, UpLimit: test.up})
+			link := add(t, holder, content)
+			opts := node.FetchOptions{HTTP: serveHTTP(t, holder) + "/" + link.Root.String()}
+			if test.webSeed {
+				_, link = listOnly(t, content)
+				url, _, _ := webServer(t, content)
+				opts = node.FetchOptions{WebSeeds: []string{url}}
+			}
+			receiver := start(t, node.Config{DisableDHT: true, DownLimit: test.down})
+			if result := mustFetch(t, receiver, link, opts); result.Duration < 1500*time.Millisecond {
+				t.Errorf("2 MiB took %v at 1 MiB/s", result.Duration)
+			}
+		})
+	}
+}
+
+// Who comes when as many requests are being answered as may be is told to come again.
+func TestHTTPHandlerIsFull(t *testing.T) {
+	t.Parallel()
+	const most = 64
+	holder := start(t, node.Config{DisableDHT: true})
+	link := add(t, holder, noise(100_000, 133))
+	url := serveHTTP(t, holder) + "/" + link.Root.String()
+	for range most {
+		body, wishes := io.Pipe() // nothing is wished
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Close = true
+		answer, err := http.DefaultClient.Do(r) // it begins at once
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = wishes.Close(); _ = answer.Body.Close() }()
+		if answer.StatusCode != http.StatusOK {
+			t.Fatal(answer.Status)
+		}
+	}
+	answer, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = answer.Body.Close()
+	if answer.StatusCode != http.StatusServiceUnavailable || answer.Header.Get("Retry-After") == "" {
+		t.Errorf("%s with %v", answer.Status, answer.Header)
+	}
 }

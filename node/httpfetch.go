@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/swarmsync/swarmsync/cafs"
@@ -65,7 +66,11 @@ func (f *fetch) fromHTTP(ctx context.Context) error {
 	}
 	client, done := f.node.newHTTPClient()
 	defer done()
-	record, err := f.httpRecord(ctx, client)
+	source, err := httpsync.Open(ctx, client, f.opts.HTTP)
+	if err != nil {
+		return err
+	}
+	record, err := f.httpRecord(ctx, source)
 	if err != nil {
 		return err
 	}
@@ -76,12 +81,16 @@ func (f *fetch) fromHTTP(ctx context.Context) error {
 		return err
 	}
 	if record.Kind == cafs.KindTree && record.Entries.Depth > 0 {
-		if _, err := httpsync.SyncFrom(ctx, f.node.store, client, f.opts.HTTP+"/"+entriesPath, "entries"); err != nil {
+		entries, err := url.JoinPath(f.opts.HTTP, entriesPath)
+		if err != nil {
+			return err
+		}
+		if _, err := httpsync.SyncFrom(ctx, f.node.store, client, entries, "entries"); err != nil {
 			return err
 		}
 	}
 	counting := &countedStore{Storage: f.node.store, fetch: f, total: record.Data.Bytes}
-	_, err = httpsync.SyncFrom(ctx, counting, client, f.opts.HTTP, f.link.Root.Short())
+	_, err = source.Sync(ctx, counting, f.link.Root.Short())
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.httpBytes = counting.bytes
@@ -95,33 +104,17 @@ func (f *fetch) fromHTTP(ctx context.Context) error {
 // transportHTTP is the Transport of a PeerShare that is a server.
 const transportHTTP = "http"
 
-// httpRecord asks for the list, stores its pages, and returns the record that it leads to, which is the root's.
-func (f *fetch) httpRecord(ctx context.Context, client *http.Client) (record cafs.Record, err error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, f.opts.HTTP, nil)
-	if err != nil {
-		return record, err
-	}
-	answer, err := client.Do(r)
-	if err != nil {
-		return record, err
-	}
-	defer func() { _ = answer.Body.Close() }() // it was read to its end, or is of no use
-	if answer.StatusCode != http.StatusOK {
-		return record, &httpsync.StatusError{Method: r.Method, URL: r.URL.Redacted(), StatusCode: answer.StatusCode, Status: answer.Status}
-	}
-	var info protocol.SyncInfo
-	if err := info.ReadJSON(answer.Body); err != nil {
-		return record, err
-	}
+// httpRecord stores the pages of a server's list, and returns the record that it leads to, which is the root's.
+func (f *fetch) httpRecord(ctx context.Context, source *httpsync.Source) (record cafs.Record, err error) {
 	list := cafs.NewListBuilder(func(page cafs.Chunk) error { return f.node.store.Put(ctx, page) })
-	for _, chunk := range info.Chunks {
+	for _, chunk := range source.Info.Chunks {
 		if err := list.Add(cafs.ChunkInfo(chunk)); err != nil {
 			return record, fmt.Errorf("%w: the list of the server is none of a root: %w", cafs.ErrBadRoot, err)
 		}
 	}
 	// A server of another make doesn't tell the record: then only that of a file can be known.
 	record = cafs.Record{Kind: cafs.KindFile}
-	if encoded, err := hex.DecodeString(answer.Header.Get(recordHeader)); err == nil && len(encoded) > 0 {
+	if encoded, err := hex.DecodeString(source.Header.Get(recordHeader)); err == nil && len(encoded) > 0 {
 		if record, err = cafs.ParseRecord(encoded); err != nil {
 			return record, err
 		}

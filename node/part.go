@@ -78,6 +78,9 @@ const readAhead = 4 << 20
 // not here, and some of what follows. Of the options, Path, From, To, Wait, WebSeeds and Events count. It fetches the list
 // before it returns; its errors, and those of reads, are those of Fetch.
 func (n *Node) OpenLink(ctx context.Context, link Link, opts FetchOptions) (*PartReader, error) {
+	if err := (FetchOptions{From: opts.From, To: opts.To}).check(); err != nil {
+		return nil, err
+	}
 	fetch := func(from, to int64) error {
 		opts := FetchOptions{Path: opts.Path, From: from, To: to, Wait: opts.Wait, WebSeeds: opts.WebSeeds, Events: opts.Events}
 		_, err := n.Fetch(ctx, link, opts)
@@ -100,7 +103,7 @@ func (r *PartReader) Size() int64 { return r.size }
 
 // Read implements io.Reader.
 func (r *PartReader) Read(p []byte) (int, error) {
-	if r.file.Size() == 0 || r.at >= r.size {
+	if r.at >= r.size {
 		return 0, io.EOF
 	}
 	p = p[:min(int64(len(p)), r.size-r.at)]
@@ -142,37 +145,16 @@ func (r *PartReader) get(from int64, n int) error {
 }
 
 // ReadAt implements io.ReaderAt. It reads whole chunks, so that many small reads in a row are better done with Read.
-func (r *PartReader) ReadAt(p []byte, off int64) (n int, err error) {
+func (r *PartReader) ReadAt(p []byte, off int64) (int, error) {
 	if off < 0 {
 		return 0, fmt.Errorf("read content at offset %d: negative offset", off)
 	}
-	if off >= r.size {
-		return 0, io.EOF
+	once := PartReader{ctx: r.ctx, file: r.file, start: r.start, size: r.size, fetch: r.fetch, at: off}
+	n, err := io.ReadFull(&once, p)
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		err = io.EOF
 	}
-	whole := p[:min(int64(len(p)), r.size-off)]
-	read := func() error {
-		reader := r.file.Open(r.ctx)
-		if _, err := reader.Seek(r.start+off, io.SeekStart); err != nil {
-			return err
-		}
-		n, err = io.ReadFull(reader, whole)
-		return err
-	}
-	if err := read(); r.mayFetch(err) {
-		if err := r.get(off, len(whole)); err != nil {
-			return 0, err
-		}
-		err = read()
-		if err != nil {
-			return n, err
-		}
-	} else if err != nil {
-		return n, err
-	}
-	if n < len(p) {
-		return n, io.EOF
-	}
-	return n, nil
+	return n, err
 }
 
 // Seek implements io.Seeker.

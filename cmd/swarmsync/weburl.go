@@ -17,7 +17,7 @@ func (u *webURL) Set(text string) error {
 	if err != nil || parsed.Scheme != "http" && parsed.Scheme != "https" || parsed.Host == "" {
 		return errors.New("want http://HOST/PATH or https://HOST/PATH")
 	}
-	*u = webURL(strings.TrimSuffix(text, "/"))
+	*u = webURL(text)
 	return nil
 }
 

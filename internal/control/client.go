@@ -121,7 +121,7 @@ func (c *Client) Fetch(ctx context.Context, link node.Link, opts node.FetchOptio
 	request := fetchRequest{
 		Link: link, Output: opts.Output, Force: opts.Force, Delete: opts.Delete, KeepOld: opts.KeepOld, Wait: opts.Wait,
 		Path: opts.Path, From: opts.From, To: opts.To, DryRun: opts.DryRun, List: opts.List,
-		HTTP: opts.HTTP, Seeds: opts.WebSeeds,
+		HTTP: opts.HTTP, WebSeeds: opts.WebSeeds,
 	}
 	return call[node.Result](ctx, c, methodFetch, request, eventsTo(opts.Events))
 }

@@ -150,20 +150,30 @@ func TestFetchPassesEverythingOn(t *testing.T) {
 	link := node.Link{Root: someRoot, Name: "film", Peers: []peer.AddrInfo{{ID: somePeer, Addrs: []multiaddr.Multiaddr{address}}}}
 	result := node.Result{Root: someRoot, Bytes: 3, Fetched: 2, Reused: 1, Peers: []node.PeerShare{{Peer: somePeer, Source: "lan"}}}
 	event := node.Event{Kind: node.EventProgress, Total: 3, Peers: 1}
+	all := node.FetchOptions{
+		Path: "dir/file", From: 1, To: 2, DryRun: true, List: true, Output: "/out", Force: true, Delete: true, KeepOld: true,
+		HTTP: "http://192.0.2.1/root", WebSeeds: []string{"http://192.0.2.1/file"}, Wait: time.Minute,
+	}
+	for field, value := range reflect.ValueOf(all).Fields() {
+		if field.Name != "Events" && value.IsZero() {
+			t.Errorf("%s has no value here, so that nobody sees whether it is passed on", field.Name)
+		}
+	}
 	client := attach(t, &fakeNode{fetch: func(_ context.Context, got node.Link, opts node.FetchOptions) (node.Result, error) {
 		if !reflect.DeepEqual(got, link) {
 			t.Errorf("link: got %+v, want %+v", got, link)
 		}
-		if opts.Output != "/out" || !opts.Force || !opts.KeepOld || opts.Wait != time.Minute {
-			t.Errorf("options: %+v", opts)
-		}
 		opts.Events(event)
+		opts.Events = nil
+		if !reflect.DeepEqual(opts, all) {
+			t.Errorf("options: got %+v, want %+v", opts, all)
+		}
 		return result, nil
 	}})
 	var events []node.Event
-	got, err := client.Fetch(t.Context(), link, node.FetchOptions{
-		Output: "/out", Force: true, KeepOld: true, Wait: time.Minute, Events: func(e node.Event) { events = append(events, e) },
-	})
+	opts := all
+	opts.Events = func(e node.Event) { events = append(events, e) }
+	got, err := client.Fetch(t.Context(), link, opts)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -212,7 +212,7 @@ func (s *Server) fetch(ctx context.Context, request fetchRequest, out *answerWri
 	opts := node.FetchOptions{
 		Output: request.Output, Force: request.Force, Delete: request.Delete, KeepOld: request.KeepOld,
 		Wait: request.Wait, Path: request.Path, From: request.From, To: request.To, DryRun: request.DryRun, List: request.List,
-		HTTP: request.HTTP, WebSeeds: request.Seeds,
+		HTTP: request.HTTP, WebSeeds: request.WebSeeds,
 		Events: out.event,
 	}
 	return s.node.Fetch(ctx, request.Link, opts)

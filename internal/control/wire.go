@@ -51,19 +51,19 @@ type addRequest struct {
 }
 
 type fetchRequest struct {
-	Link    node.Link     `json:"link"`
-	Output  string        `json:"output,omitempty"`
-	Force   bool          `json:"force,omitempty"`
-	Delete  bool          `json:"delete,omitempty"`
-	KeepOld bool          `json:"keep_old,omitempty"`
-	HTTP    string        `json:"http,omitempty"`
-	Seeds   []string      `json:"web_seeds,omitempty"`
-	Wait    time.Duration `json:"wait_ns,omitempty"`
-	Path    string        `json:"path,omitempty"`
-	From    int64         `json:"from,omitempty"`
-	To      int64         `json:"to,omitempty"`
-	DryRun  bool          `json:"dry_run,omitempty"`
-	List    bool          `json:"list,omitempty"`
+	Link     node.Link     `json:"link"`
+	Output   string        `json:"output,omitempty"`
+	Force    bool          `json:"force,omitempty"`
+	Delete   bool          `json:"delete,omitempty"`
+	KeepOld  bool          `json:"keep_old,omitempty"`
+	HTTP     string        `json:"http,omitempty"`
+	WebSeeds []string      `json:"web_seeds,omitempty"`
+	Wait     time.Duration `json:"wait_ns,omitempty"`
+	Path     string        `json:"path,omitempty"`
+	From     int64         `json:"from,omitempty"`
+	To       int64         `json:"to,omitempty"`
+	DryRun   bool          `json:"dry_run,omitempty"`
+	List     bool          `json:"list,omitempty"`
 }
 
 type lookRequest struct {

@@ -44,25 +44,59 @@ func (e *StatusError) Error() string { return fmt.Sprintf("%s %s: %s", e.Method,
 //
 // The file is what the server lists; see protocol.Builder about what that means.
 func SyncFrom(ctx context.Context, storage protocol.Storage, client *http.Client, url, info string) (cafs.File, error) {
-	if client == nil {
-		client = http.DefaultClient
-	}
-	list, found, err := fetchInfo(ctx, client, url)
+	source, err := Open(ctx, client, url)
 	if err != nil {
 		return cafs.File{}, fmt.Errorf("receive %s: %w", info, err)
 	}
-	b, err := protocol.NewBuilder(storage, list, windowChunks, info)
+	return source.Sync(ctx, storage, info)
+}
+
+// Source is a file at a server, whose list is known and whose chunks are not fetched yet.
+type Source struct {
+	// Info is what the server lists, and Header that of its answer. They must not be changed.
+	Info   protocol.SyncInfo
+	Header http.Header
+
+	client *http.Client
+	url    string // where the list was found
+	major  int    // version of HTTP
+}
+
+// Open asks for the list of the file at url. It is the first half of SyncFrom, for those who want to see the list before
+// they fetch; its parameters and errors are those of SyncFrom.
+func Open(ctx context.Context, client *http.Client, url string) (*Source, error) {
+	if client == nil {
+		client = http.DefaultClient
+	}
+	r, err := newRequest(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := do(client, r)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = answer.Body.Close() }() // it was read to its end, or is of no use
+	defer closeAfter(ctx, answer.Body)()
+	s := &Source{Header: answer.Header, client: client, url: url, major: answer.ProtoMajor}
+	if err := s.Info.ReadJSON(answer.Body); err != nil {
+		return nil, because(ctx, err)
+	}
+	// Only a redirect makes another URL the right one: some transports change that of a request for themselves.
+	if last := answer.Request; last != nil && last.Response != nil {
+		s.url = last.URL.String()
+	}
+	return s, nil
+}
+
+// Sync fetches what storage lacks of the file; it is the second half of SyncFrom.
+func (s *Source) Sync(ctx context.Context, storage protocol.Storage, info string) (cafs.File, error) {
+	b, err := protocol.NewBuilder(storage, s.Info, windowChunks, info)
 	if err != nil {
 		return cafs.File{}, err
 	}
 	defer b.Dispose()
-	return receive(ctx, b, client, found, info)
-}
-
-// source is where a list was found, and in which version of HTTP.
-type source struct {
-	url   string
-	major int
+	return s.receive(ctx, b, info)
 }
 
 // newRequest returns a request whose answer comes as it is: a compressed one of some bytes could be any size.
@@ -85,28 +119,6 @@ func do(client *http.Client, r *http.Request) (*http.Response, error) {
 		return nil, &StatusError{r.Method, r.URL.Redacted(), answer.StatusCode, answer.Status}
 	}
 	return answer, nil
-}
-
-// fetchInfo returns the server's SyncInfo and where it was found.
-func fetchInfo(ctx context.Context, client *http.Client, url string) (info protocol.SyncInfo, found source, err error) {
-	r, err := newRequest(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return info, found, err
-	}
-	answer, err := do(client, r)
-	if err != nil {
-		return info, found, err
-	}
-	defer func() { _ = answer.Body.Close() }() // it was read to its end, or is of no use
-	defer closeAfter(ctx, answer.Body)()
-	if err := info.ReadJSON(answer.Body); err != nil {
-		return info, found, because(ctx, err)
-	}
-	// Only a redirect makes another URL the right one: some transports change that of a request for themselves.
-	if last := answer.Request; last != nil && last.Response != nil {
-		url = last.URL.String()
-	}
-	return info, source{url, answer.ProtoMajor}, nil
 }
 
 // because returns why ctx has ended, if it has: the error of a body that was closed for that says it less clearly.
@@ -133,7 +145,7 @@ func closeAfter(ctx context.Context, body io.Closer) (stop func()) {
 }
 
 // receive runs both halves of b over one POST.
-func receive(ctx context.Context, b *protocol.Builder, client *http.Client, from source, info string) (cafs.File, error) {
+func (s *Source) receive(ctx context.Context, b *protocol.Builder, info string) (cafs.File, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	body, wishes := io.Pipe()
 	var wishing sync.WaitGroup
@@ -145,18 +157,18 @@ func receive(ctx context.Context, b *protocol.Builder, client *http.Client, from
 		wishing.Wait()
 	}
 	defer end()
-	r, err := newRequest(ctx, http.MethodPost, from.url, body)
+	r, err := newRequest(ctx, http.MethodPost, s.url, body)
 	if err != nil {
 		return cafs.File{}, fmt.Errorf("receive %s: %w", info, err)
 	}
 	// As the format demands. In HTTP/2 it would only end a connection that other requests may be about to use.
-	r.Close = from.major < 2
+	r.Close = s.major < 2
 	r.Header.Set("Content-Type", "application/octet-stream")
 	wishing.Go(func() {
 		wishErr = b.WriteWishList(ctx, protocol.NopFlushWriter{Writer: untilClosed{wishes}})
 		wishes.CloseWithError(wishErr)
 	})
-	answer, err := do(client, r)
+	answer, err := do(s.client, r)
 	if err != nil {
 		end()
 		// A request that failed for what was wrong here says so less clearly.
