@@ -137,11 +137,11 @@ func TestSwarmHelpsWhereHTTPFails(t *testing.T) {
 	}
 }
 
-// What is still being fetched is served as it arrives.
+// What is still being fetched is served as it arrives, and not when all is there.
 func TestServeByHTTPWhatIsArriving(t *testing.T) {
 	t.Parallel()
-	content := noise(4<<20, 126)
-	holder := start(t, node.Config{DisableDHT: true, UpLimit: 2 << 20})
+	content := noise(1_000_000, 126) // one range, whose chunks come in their order
+	holder := start(t, node.Config{DisableDHT: true, UpLimit: 512 << 10})
 	link := add(t, holder, content)
 	link.Peers = []peer.AddrInfo{at(t, holder)}
 	between := start(t, node.Config{DisableDHT: true})
@@ -149,21 +149,28 @@ func TestServeByHTTPWhatIsArriving(t *testing.T) {
 	fetched := make(chan error, 1)
 	begun := make(chan struct{})
 	var some atomic.Bool
+	var passedOn, atEnd atomic.Int64 // to the receiver
 	go func() {
 		_, err := between.Fetch(t.Context(), link, node.FetchOptions{Events: func(event node.Event) {
 			if event.Kind == node.EventProgress && event.Fetched > 0 && !some.Swap(true) {
 				close(begun)
 			}
 		}})
+		atEnd.Store(passedOn.Load())
 		fetched <- err
 	}()
 	<-begun
 	receiver := start(t, node.Config{DisableDHT: true})
 	output := filepath.Join(t.TempDir(), "output")
-	mustFetch(t, receiver, node.Link{Root: link.Root}, node.FetchOptions{Output: output, HTTP: url})
+	mustFetch(t, receiver, node.Link{Root: link.Root}, node.FetchOptions{Output: output, HTTP: url, Events: func(event node.Event) {
+		passedOn.Store(max(passedOn.Load(), event.Fetched))
+	}})
 	assertFile(t, output, content)
 	if err := <-fetched; err != nil {
 		t.Error(err)
+	}
+	if n := atEnd.Load(); n < int64(len(content))/2 {
+		t.Errorf("%d bytes were passed on when the last had come", n)
 	}
 }
 

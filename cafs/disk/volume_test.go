@@ -1046,3 +1046,21 @@ func TestVolumeCommitCut(t *testing.T) {
 		t.Errorf("none of %d cuts was amid the commit", len(cuts))
 	}
 }
+
+// A file that was read just now may be replaced, and added again, while it is still open.
+func TestFileReplacedWhileItIsOpen(t *testing.T) {
+	s, file, other := openVolumeStore(t, t.TempDir()), newUserFile(t, 0, 20, 3000), newUserFile(t, 20, 20, 3000)
+	s.clock.advance(time.Minute)
+	mustAdd(t, s, file)
+	if n := checkNoOther(t, s.Store, file.chunks); n != 20 {
+		t.Fatalf("got %d chunks", n)
+	}
+	if err := os.Rename(other.path, file.path); err != nil {
+		t.Fatal(err)
+	}
+	other.path = file.path
+	mustAdd(t, s, other)
+	if n := checkNoOther(t, s.Store, other.chunks); n != 20 {
+		t.Errorf("got %d chunks of the file that took its place, want 20", n)
+	}
+}
