@@ -20,8 +20,8 @@ import (
 
 	"github.com/libp2p/go-libp2p"
 	"github.com/libp2p/go-libp2p/core/host"
-	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
+	libp2phttp "github.com/libp2p/go-libp2p/p2p/http"
 	"github.com/libp2p/go-libp2p/p2p/net/gostream"
 	"go.uber.org/goleak"
 
@@ -53,7 +53,7 @@ var carriers = []carrier{
 	{"HTTP2 with TLS", 2, overTLS, false},
 	{"HTTP2 in the clear", 2, inTheClear, false},
 	{"libp2p streams over TCP", 1, overDialedStreams, false},
-	{"libp2p streams over QUIC", 1, overHalfClosedStreams, true},
+	{"p2p/http over QUIC", 1, overStreamsOfTheirOwn, true},
 }
 
 // serve serves h until the test ends.
@@ -143,13 +143,31 @@ func overDialedStreams(t testing.TB, h http.Handler) link {
 	return streamLink(server, client, transport)
 }
 
-// overHalfClosedStreams has a client like that of go-libp2p's own package for HTTP, which can't be used here, because it
-// needs a module that this one has no use for: a stream for each request, whose end is that of the stream's one half.
-func overHalfClosedStreams(t testing.TB, h http.Handler) link {
+// overStreamsOfTheirOwn is go-libp2p's own package for HTTP: a stream for each request, whose end is that of the
+// stream's one half.
+func overStreamsOfTheirOwn(t testing.TB, h http.Handler) link {
 	t.Helper()
 	server, client := newHosts(t, "/ip4/127.0.0.1/udp/0/quic-v1")
-	serveStreams(t, server, h, gostream.IgnoreEOF())
-	return streamLink(server, client, &streamTripper{client, server.ID()})
+	mux := http.NewServeMux()
+	mux.Handle("/file", h)
+	serving := &libp2phttp.Host{StreamHost: server, ServeMux: mux}
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		if err := serving.Serve(); !errors.Is(err, http.ErrServerClosed) {
+			t.Error(err)
+		}
+	}()
+	_ = serving.Addrs() // waits until it listens
+	t.Cleanup(func() {
+		_ = serving.Close()
+		<-served
+	})
+	transport, err := (&libp2phttp.Host{StreamHost: client}).NewConstrainedRoundTripper(peer.AddrInfo{ID: server.ID()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return streamLink(server, client, transport)
 }
 
 func streamLink(server, client host.Host, transport http.RoundTripper) link {
@@ -180,9 +198,9 @@ func newHosts(t testing.TB, listen string) (server, client host.Host) {
 }
 
 // serveStreams serves the streams to a host over HTTP/1.1.
-func serveStreams(t testing.TB, on host.Host, h http.Handler, options ...gostream.ListenerOption) {
+func serveStreams(t testing.TB, on host.Host, h http.Handler) {
 	t.Helper()
-	listener, err := gostream.Listen(on, streamProtocol, options...)
+	listener, err := gostream.Listen(on, streamProtocol)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -199,39 +217,6 @@ func serveStreams(t testing.TB, on host.Host, h http.Handler, options ...gostrea
 		<-served
 	})
 }
-
-type streamTripper struct {
-	from host.Host
-	to   peer.ID
-}
-
-// RoundTrip implements http.RoundTripper.
-func (s *streamTripper) RoundTrip(r *http.Request) (*http.Response, error) {
-	stream, err := s.from.NewStream(r.Context(), s.to, streamProtocol)
-	if err != nil {
-		return nil, err
-	}
-	r = r.Clone(r.Context())
-	r.Close = true
-	go func() {
-		_ = r.Write(stream) // closes the body
-		_ = stream.CloseWrite()
-	}()
-	answer, err := http.ReadResponse(bufio.NewReader(stream), r)
-	if err != nil {
-		return nil, errors.Join(err, stream.Reset())
-	}
-	answer.Body = &streamBody{answer.Body, stream}
-	return answer, nil
-}
-
-// streamBody closes the stream first, because a Read of the body under way holds up its Close.
-type streamBody struct {
-	io.ReadCloser
-	stream network.Stream
-}
-
-func (b *streamBody) Close() error { return errors.Join(b.stream.Close(), b.ReadCloser.Close()) }
 
 // bounded returns a context for what must not take long.
 func bounded(t testing.TB) context.Context {
