@@ -292,23 +292,27 @@ func TestThrift(t *testing.T) {
 		thrift thrift
 		path   float64
 		waited time.Duration
+		idle   time.Duration
 		worth  bool
 	}{
-		{"nothing is known", thrift{trialTime: zstdTrial}, 0, 0, true},
-		{"in the trial, on a path of any rate", thrift{trialTime: zstdTrial, tries: 9, spent: zstdTrial - 1, rate: 1e8, ratio: 0.5}, 1e9, 0, true},
-		{"few tries, which took long", thrift{trialTime: zstdTrial, tries: trialMin - 1, spent: time.Second, rate: 1e6, ratio: 0.5}, 1e9, 0, true},
-		{"slow path", known(200e6, 0.5), 12.5e6, second, true},
-		{"path as fast as compressing", known(200e6, 0.5), 200e6, second, false},
-		{"path half as fast", known(200e6, 0.5), 99e6, second, true},
-		{"path half as fast, of which less is saved", known(200e6, 0.7), 99e6, second, false},
-		{"delta on a fast path", known(300e6, 0.03), 117e6, second, true},
-		{"path whose rate is not known", known(200e6, 0.5), 0, second, false},
-		{"slow path that nobody waited for", known(200e6, 0.5), 12.5e6, 0, false},
-		{"content that does not get smaller", known(200e6, 1), 1e6, second, false},
-		{"after one that did not get smaller", thrift{trialTime: zstdTrial, left: 1}, 0, 0, false},
+		{"nothing is known", thrift{trialTime: zstdTrial}, 0, 0, 0, true},
+		{"in the trial, on a path of any rate", thrift{trialTime: zstdTrial, tries: 9, spent: zstdTrial - 1, rate: 1e8, ratio: 0.5}, 1e9, 0, 0, true},
+		{"few tries, which took long", thrift{trialTime: zstdTrial, tries: trialMin - 1, spent: time.Second, rate: 1e6, ratio: 0.5}, 1e9, 0, 0, true},
+		{"slow path", known(200e6, 0.5), 12.5e6, second, 0, true},
+		{"path as fast as compressing", known(200e6, 0.5), 200e6, second, 0, false},
+		{"path half as fast", known(200e6, 0.5), 99e6, second, 0, true},
+		{"path half as fast, of which less is saved", known(200e6, 0.7), 99e6, second, 0, false},
+		{"delta on a fast path", known(300e6, 0.03), 117e6, second, 0, true},
+		{"path whose rate is not known", known(200e6, 0.5), 0, second, 0, false},
+		{"slow path that nobody waited for", known(200e6, 0.5), 12.5e6, 0, 0, false},
+		{"fast path, after nothing to send", known(200e6, 0.03), 1e9, 0, size * second / 100e6, true},
+		{"fast path, after nothing to send for too short", known(200e6, 0.03), 1e9, 0, size * second / 300e6, false},
+		{"content that does not get smaller, after nothing to send", known(200e6, 1), 1e9, 0, second, false},
+		{"content that does not get smaller", known(200e6, 1), 1e6, second, 0, false},
+		{"after one that did not get smaller", thrift{trialTime: zstdTrial, left: 1}, 0, 0, 0, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			if got := test.thrift.worth(size, test.path, test.waited); got != test.worth {
+			if got := test.thrift.worth(size, test.path, test.waited, test.idle); got != test.worth {
 				t.Errorf("worth it: %v", got)
 			}
 		})
@@ -320,7 +324,7 @@ func TestThriftPauses(t *testing.T) {
 	random := thrift{trialTime: time.Hour}
 	tries := 0
 	for range 1000 {
-		if random.worth(1000, 0, 0) {
+		if random.worth(1000, 0, 0, 0) {
 			tries++
 			random.made(1000, 1000, time.Microsecond)
 		}
@@ -330,14 +334,14 @@ func TestThriftPauses(t *testing.T) {
 	}
 	patient := thrift{trialTime: time.Hour, patient: true}
 	for range 1000 {
-		if patient.made(1000, 1000, time.Microsecond); !patient.worth(1000, 0, 0) {
+		if patient.made(1000, 1000, time.Microsecond); !patient.worth(1000, 0, 0, 0) {
 			t.Fatal("a chunk was left alone that is worth a try")
 		}
 	}
-	for !random.worth(1000, 0, 0) {
+	for !random.worth(1000, 0, 0, 0) {
 	}
 	random.made(1000, 300, time.Microsecond)
-	if !random.worth(1000, 0, 0) {
+	if !random.worth(1000, 0, 0, 0) {
 		t.Error("content that gets smaller is left alone")
 	}
 }

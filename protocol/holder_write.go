@@ -86,6 +86,8 @@ func (h *Holder) writeQueued(ctx context.Context) error {
 		}
 		if h.held {
 			h.packer.wait(time.Since(start))
+		} else {
+			h.packer.rest(time.Since(start))
 		}
 	}
 }

@@ -8,6 +8,7 @@ type packer struct {
 	compressor  *compressor // nil if chunks must not be compressed
 	zstd, delta thrift
 	waited      time.Duration // for the path, with nothing to do meanwhile
+	idle        time.Duration // what may be spent on deltas because there was nothing to send
 }
 
 func newPacker(nonce [nonceSize]byte, on features, shared *compressor) packer {
@@ -25,9 +26,12 @@ func newPacker(nonce [nonceSize]byte, on features, shared *compressor) packer {
 // wait notes that the writer waited for the path.
 func (p *packer) wait(d time.Duration) { p.waited = min(p.waited+d, waitedMax) }
 
+// rest notes that the writer had nothing to send.
+func (p *packer) rest(d time.Duration) { p.idle = min(p.idle+d/idleShare, idleMax) }
+
 // pack chooses the encoding of a chunk, and appends to dst, which is empty, what it is then; nothing if it stays raw.
 func (p *packer) pack(dst, chunk []byte, sig signature, pathRate float64) (encoding byte, packed []byte) {
-	if len(sig.sums) > 0 && p.delta.worth(len(chunk), pathRate, p.waited) {
+	if len(sig.sums) > 0 && p.delta.worth(len(chunk), pathRate, p.waited, p.idle) {
 		start := time.Now()
 		packed = appendDelta(dst, p.mac, chunk, sig, p.compressor)
 		p.spent(&p.delta, chunk, packed, start)
@@ -35,7 +39,7 @@ func (p *packer) pack(dst, chunk []byte, sig signature, pathRate float64) (encod
 			return encodingDelta, packed
 		}
 	}
-	if p.compressor == nil || len(chunk) < compressMin || !p.zstd.worth(len(chunk), pathRate, p.waited) {
+	if p.compressor == nil || len(chunk) < compressMin || !p.zstd.worth(len(chunk), pathRate, p.waited, 0) {
 		return encodingRaw, nil
 	}
 	// Who waited for other sessions here would keep its buffers for that time, hundreds of sessions at once.
@@ -56,7 +60,7 @@ func (p *packer) pack(dst, chunk []byte, sig signature, pathRate float64) (encod
 // spent enters what making a chunk smaller has cost and brought.
 func (p *packer) spent(t *thrift, chunk, packed []byte, start time.Time) {
 	took := time.Since(start)
-	p.waited = max(0, p.waited-took)
+	p.waited, p.idle = max(0, p.waited-took), max(0, p.idle-took)
 	left := len(packed)
 	if left == 0 {
 		left = len(chunk)

@@ -9,7 +9,9 @@ import "time"
 //   - after that, making a chunk smaller and sending what is left of it must be expected to take less than sending it as it
 //     is, at the rates of late, and one after the other, though both happen at the same time;
 //   - and it must fit in time that the writer has waited for the path, because the rate of a path that is not the bottleneck
-//     is not known: what arrives is then as slow as it is made.
+//     is not known: what arrives is then as slow as it is made;
+//   - or it takes little of the time that the writer had nothing to send, because then not the holder is what the transfer
+//     waits for.
 //
 // Content that does not get smaller is tried ever more rarely, unless each chunk is said to be worth a try.
 type thrift struct {
@@ -39,13 +41,17 @@ const (
 	thriftPauseMax = 256
 	// waitedMax bounds the time that counts as waited.
 	waitedMax = time.Second
+	// idleShare is which part of the time with nothing to send may be spent, and idleMax how much of that is kept for later.
+	idleShare = 4
+	idleMax   = 100 * time.Millisecond
 	// writeBlocked is how long a write takes at least that waits for the path, and not for the processor only.
 	writeBlocked = 5 * time.Millisecond
 )
 
 // worth reports whether to make a chunk of size bytes smaller. pathRate is at what rate bytes arrive, 0 if that is not
-// known; waited is for how long the writer has waited for the path and nothing was done meanwhile.
-func (t *thrift) worth(size int, pathRate float64, waited time.Duration) bool {
+// known; waited is for how long the writer has waited for the path and nothing was done meanwhile, and idle what may be
+// spent because there was nothing to send.
+func (t *thrift) worth(size int, pathRate float64, waited, idle time.Duration) bool {
 	if t.left > 0 {
 		t.left--
 		return false
@@ -54,6 +60,9 @@ func (t *thrift) worth(size int, pathRate float64, waited time.Duration) bool {
 		return true
 	}
 	takes := float64(size) / t.rate
+	if takes <= idle.Seconds() && t.ratio <= thriftWorth {
+		return true
+	}
 	if takes > waited.Seconds() || pathRate == 0 {
 		return false
 	}
