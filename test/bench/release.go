@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 
@@ -21,21 +22,31 @@ func release(ctx context.Context, b *bench, w *report.Workload) error {
 	if err != nil {
 		return err
 	}
-	c := content{path: filepath.Join(dir, "new.tar"), old: filepath.Join(dir, "old.tar")}
-	for _, pack := range []struct{ version, path string }{{releaseOld, c.old}, {releaseNew, c.path}} {
-		source, err := corpus.Module(ctx, dir, releaseModule+"@"+pack.version)
+	packed := content{path: filepath.Join(dir, "new.tar"), old: filepath.Join(dir, "old.tar")}
+	tree := content{path: filepath.Join(dir, "new"), old: filepath.Join(dir, "old")}
+	for _, version := range []struct{ name, tar, tree string }{{releaseOld, packed.old, tree.old}, {releaseNew, packed.path, tree.path}} {
+		source, err := corpus.Module(ctx, dir, releaseModule+"@"+version.name)
 		if err != nil {
 			return skip("a source tree to measure with can't be had: " + oneLine(err))
 		}
-		if err := corpus.Tar(source, pack.path); err != nil {
+		if err := errors.Join(corpus.Tar(source, version.tar), corpus.CopyTree(source, version.tree)); err != nil {
 			return err
 		}
 	}
-	if c.size, err = fileSize(c.path); err != nil {
-		return err
+	for _, c := range []*content{&packed, &tree} {
+		if c.size, err = fileSize(c.path); err != nil {
+			return err
+		}
 	}
-	w.Notes = append(w.Notes, fmt.Sprintf("%s from %s to %s, %.0f MB as tar", releaseModule, releaseOld, releaseNew, float64(c.size)/1e6),
-		"curl copies all of it", b.network(false))
-	w.Rows = b.alternate(ctx, b.contest("", transfer{content: c, holders: 1, receivers: 1}, deltaTools...))
+	w.Notes = append(w.Notes,
+		fmt.Sprintf("%s from %s to %s, %.0f MB as tar, %.0f MB as directories", releaseModule, releaseOld, releaseNew,
+			float64(packed.size)/1e6, float64(tree.size)/1e6),
+		"curl copies all of it; in the directories all times of modification differ; kubo writes into a new one", b.network(false))
+	contenders := b.contest("tar", transfer{content: packed, holders: 1, receivers: 1}, deltaTools...)
+	contenders = append(contenders, b.contest("directories", transfer{content: tree, holders: 1, receivers: 1}, releaseTreeTools...)...)
+	w.Rows = b.alternate(ctx, contenders)
 	return nil
 }
+
+// releaseTreeTools are those that use a tree that is there already.
+var releaseTreeTools = []string{"swarmsync", "rsync", "rsync-z", "desync-tree", "casync-tree", "kubo"}

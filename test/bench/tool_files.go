@@ -78,20 +78,33 @@ func desyncTool() tool {
 func desyncTreeTool() tool {
 	return tool{
 		name:    "desync-tree",
-		note:    "desync with its archive of trees",
-		command: "desync untar -i -s http://HOLDER/store http://HOLDER/new.caidx out",
+		note:    "desync with its archive of trees; chunks of an old tree come from a store of it",
+		command: "desync untar -i [-s old-store] -s http://HOLDER/store http://HOLDER/tree.caidx out",
 		version: []string{"desync", "--help"},
 		prepare: func(ctx context.Context, s *stage) (offer, error) {
-			store := filepath.Join(s.dir, "store")
-			if err := os.Mkdir(store, 0o755); err != nil {
-				return nil, err
+			var from []string
+			if s.content.old != "" {
+				old := filepath.Join(s.dir, "old")
+				if err := s.desyncTar(ctx, old, s.content.old); err != nil {
+					return nil, err
+				}
+				from = []string{"-s", filepath.Join(old, "store")}
 			}
-			err := s.runAll(ctx, [][]string{{"desync", "tar", "-i", "-s", store, filepath.Join(s.dir, "new.caidx"), s.content.path}})
 			return treeOffer{filesOffer{s.dir, func(_ *round, url, path string) []string {
-				return []string{"desync", "untar", "-i", "-s", url + "/store", url + "/new.caidx", path}
-			}}}, err
+				args := append([]string{"desync", "untar", "-i"}, from...)
+				return append(args, "-s", url+"/store", url+"/tree.caidx", path)
+			}}}, s.desyncTar(ctx, s.dir, s.content.path)
 		},
 	}
+}
+
+// desyncTar makes a store with the chunks of a tree, and their list, in a directory.
+func (s *stage) desyncTar(ctx context.Context, dir, tree string) error {
+	store := filepath.Join(dir, "store")
+	if err := os.MkdirAll(store, 0o755); err != nil {
+		return err
+	}
+	return s.runAll(ctx, [][]string{{"desync", "tar", "-i", "-s", store, filepath.Join(dir, "tree.caidx"), tree}})
 }
 
 func casyncTool() tool {
