@@ -52,6 +52,9 @@ func (f *fetch) prepare(ctx context.Context, number int64, buf []byte) error {
 		f.count(chunks, need)
 		need = protocol.NewBits(len(chunks.Chunks))
 	}
+	if need.Count() == 0 {
+		f.out.startWriteback(chunks)
+	}
 	parts := f.findSimilar(ctx, number, chunks, need)
 	for _, s := range f.prepared(ctx, number, chunks, here, need, reused, parts) {
 		f.drop(s, wrongHave("HAVE", fmt.Errorf("range %d has %d chunks", number, len(chunks.Chunks))))
@@ -102,72 +105,94 @@ func (f *fetch) count(row cafs.RangeChunks, need protocol.Bits) {
 func (f *fetch) takeLocal(
 	ctx context.Context, row cafs.RangeChunks, buf []byte,
 ) (here, need protocol.Bits, reused int64, err error) {
-	have, err := hasChunks(ctx, f.node.store, row.Chunks)
-	if err != nil {
-		return nil, nil, 0, err
-	}
-	inPlace, likely, err := f.out.look(ctx, f.node.store, row)
+	have, likely, err := f.out.look(ctx, f.node.store, row)
 	if err != nil {
 		return nil, nil, 0, err
 	}
 	here, need = protocol.NewBits(len(row.Chunks)), protocol.NewBits(len(row.Chunks))
+	var look, read []placed
 	offset := row.Offset
-	var copies []placement
 	for i, info := range row.Chunks {
 		wanted := offset < f.part.offset+f.part.n && offset+int64(info.Size) > f.part.offset
-		switch {
-		case inPlace[i]:
-			have[i] = true
-		case !f.trusted && wanted:
-			from := int(offset - row.Offset)
-			var copied cafs.Chunk
-			have[i], copied, err = f.takeChunk(ctx, info, offset, have[i], likely[i], buf[from:from+info.Size:from+info.Size])
-			if err != nil {
-				return nil, nil, 0, err
-			}
-			if copied.Data() != nil {
-				copies = append(copies, placement{copied, offset})
-			}
-		}
-		if have[i] {
-			here.Set(i)
-		} else if wanted {
+		if wanted {
 			need.Set(i)
 		}
-		if have[i] && wanted {
-			reused += int64(info.Size)
+		if wanted && likely[i] && !have[i] && !f.trusted {
+			if have[i], err = f.out.reread(ctx, info, offset, buf); err != nil {
+				return nil, nil, 0, err
+			}
+		}
+		switch {
+		case have[i]:
+			here.Set(i)
+		case f.trusted || !wanted:
+			look = append(look, placed{i, info, offset})
+		default:
+			read = append(read, placed{i, info, offset})
 		}
 		offset += int64(info.Size)
 	}
-	return here, need, reused, f.out.write(ctx, copies...)
-}
-
-// takeChunk finds a chunk in the output, if it is likely to be there, or reads it from the store, if that seems to have it:
-// then it is to be copied into the output. It returns false if it must come from elsewhere. buf is room for its bytes.
-func (f *fetch) takeChunk(
-	ctx context.Context, info cafs.ChunkInfo, offset int64, stored, likely bool, buf []byte,
-) (have bool, read cafs.Chunk, err error) {
-	if likely {
-		if found, err := f.out.reread(ctx, info, offset, buf); found || err != nil {
-			return found, read, err
+	if err := f.lookInStore(ctx, look, here); err != nil {
+		return nil, nil, 0, err
+	}
+	if err := f.copyFromStore(ctx, read, here, buf); err != nil {
+		return nil, nil, 0, err
+	}
+	for i := range here.Ones() {
+		if need.Get(i) {
+			need.Clear(i)
+			reused += int64(row.Chunks[i].Size)
 		}
 	}
-	if !stored {
-		return false, read, nil
+	return here, need, reused, nil
+}
+
+// placed is a chunk as one of a range, and its offset in the content.
+type placed struct {
+	number int
+	info   cafs.ChunkInfo
+	offset int64
+}
+
+func infosOf(chunks []placed) []cafs.ChunkInfo {
+	infos := make([]cafs.ChunkInfo, len(chunks))
+	for i, chunk := range chunks {
+		infos[i] = chunk.info
 	}
-	data, err := f.node.store.Get(ctx, info.Key, buf)
-	if isDamage(err) {
-		f.node.noteDamage(f.link.Root)
-		return false, read, nil
-	}
+	return infos
+}
+
+// lookInStore sets the bits in here of those chunks that the store says it has.
+func (f *fetch) lookInStore(ctx context.Context, chunks []placed, here protocol.Bits) error {
+	have, err := hasChunks(ctx, f.node.store, infosOf(chunks))
 	if err != nil {
-		return false, read, fmt.Errorf("read chunk %s: %w", info.Key, err)
+		return err
 	}
-	if read, err = cafs.VerifyChunk(info, data); err != nil {
+	for i, chunk := range chunks {
+		if have[i] {
+			here.Set(chunk.number)
+		}
+	}
+	return nil
+}
+
+// copyFromStore copies those chunks into the output that the store has, and sets their bits in here. buf has room for them.
+func (f *fetch) copyFromStore(ctx context.Context, chunks []placed, here protocol.Bits, buf []byte) error {
+	read, damaged, err := cafs.ReadRow(ctx, f.node.store, infosOf(chunks), buf)
+	if err != nil {
+		return fmt.Errorf("read chunks that are here: %w", err)
+	}
+	if damaged {
 		f.node.noteDamage(f.link.Root)
-		return false, cafs.Chunk{}, nil // a copy that went bad is as good as none
 	}
-	return true, read, nil
+	copies := make([]placement, 0, len(read))
+	for i, chunk := range read {
+		if chunk.Data() != nil {
+			here.Set(chunks[i].number)
+			copies = append(copies, placement{chunk, chunks[i].offset})
+		}
+	}
+	return f.out.write(ctx, copies...)
 }
 
 // placeAt is a place of a chunk in the content: in which range, as which of how many, and at which offset.

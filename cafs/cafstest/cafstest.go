@@ -40,6 +40,7 @@ func Run(t *testing.T, maker Maker) {
 		{"PutZeroChunk", testPutZeroChunk},
 		{"Buffers", testBuffers},
 		{"Has", testHas},
+		{"ReadRow", testReadRow},
 		{"Check", testCheck},
 		{"Canceled", testCanceled},
 		{"ConcurrentChunks", testConcurrentChunks},

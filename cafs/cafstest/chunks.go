@@ -177,6 +177,34 @@ func testHas(t *testing.T, store cafs.Store) {
 	checkHas(t, store, keys, want)
 }
 
+func testReadRow(t *testing.T, store cafs.Store) {
+	var row []cafs.ChunkInfo
+	var want []cafs.Chunk
+	bytes := 0
+	for i := range uint64(100) {
+		chunk := Chunk(i%90, 1+int(i%90)*37) // some are there twice
+		row = append(row, chunk.Info())
+		bytes += chunk.Info().Size
+		if i%90%3 == 0 {
+			chunk = cafs.Chunk{}
+		} else {
+			mustPut(t, store, chunk)
+		}
+		want = append(want, chunk)
+	}
+	for _, n := range []int{0, 1, len(row)} {
+		got, damaged, err := cafs.ReadRow(t.Context(), store, row[:n], make([]byte, bytes))
+		if err != nil || damaged || len(got) != n {
+			t.Fatalf("row of %d: %d chunks, damaged: %v, error %v", n, len(got), damaged, err)
+		}
+		for i, chunk := range got {
+			if chunk.Key() != want[i].Key() || string(chunk.Data()) != string(want[i].Data()) {
+				t.Errorf("row of %d: chunk %d is %s, want %s", n, i, chunk.Key(), want[i].Key())
+			}
+		}
+	}
+}
+
 func testCanceled(t *testing.T, store cafs.Store) {
 	chunk := Chunk(1, 100)
 	mustPut(t, store, chunk)

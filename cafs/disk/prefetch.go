@@ -2,20 +2,25 @@ package disk
 
 import "sync/atomic"
 
-// prefetched is how far a file was read ahead. It may be used concurrently.
-type prefetched struct{ end atomic.Int64 }
+// prefetched remembers which blocks of a file were read ahead of late. It may be used concurrently: whoever reads several
+// parts of a file in turns has each read ahead once.
+type prefetched struct {
+	// blocks has at a block's number, modulo its length, that number and one.
+	blocks [prefetchBlocks]atomic.Int64
+}
+
+// prefetchBlocks is more than how many parts of a file are read at the same time, as a rule.
+const prefetchBlocks = 8
 
 // prefetcher is a file that can be read ahead.
 type prefetcher interface{ Prefetch(offset, n int64) }
 
 // before has the neighbours read ahead of what is about to be read at an offset, unless that was done for a neighbour.
 func (p *prefetched) before(file prefetcher, offset int64) {
-	end := p.end.Load()
-	if offset < end && offset >= end-prefetchBytes {
-		return
+	block := offset / prefetchBytes
+	if p.blocks[block%prefetchBlocks].Swap(block+1) != block+1 {
+		file.Prefetch(block*prefetchBytes, prefetchBytes)
 	}
-	p.end.Store(offset + prefetchBytes)
-	file.Prefetch(offset, prefetchBytes)
 }
 
 // fileOfTree is a file that is read ahead by offsets in the data stream of its tree.
@@ -24,4 +29,7 @@ type fileOfTree struct {
 	start int64
 }
 
-func (f fileOfTree) Prefetch(offset, n int64) { f.file.Prefetch(offset-f.start, n) }
+func (f fileOfTree) Prefetch(offset, n int64) {
+	from := max(0, offset-f.start)
+	f.file.Prefetch(from, offset+n-f.start-from)
+}

@@ -14,7 +14,7 @@ func TestPrefetch(t *testing.T) {
 	var p prefetched
 	var asked prefetches
 	const mib = 1 << 20
-	for _, offset := range []int64{0, 1000, mib - 1, mib, mib + 5000, 7 * mib, 7*mib + 1, 3 * mib} {
+	for _, offset := range []int64{0, 1000, mib - 1, mib, 1001, mib + 5000, 7*mib + 1, mib + 5001, 7*mib + 2, 3 * mib} {
 		p.before(&asked, offset)
 	}
 	want := fmt.Sprint([]string{"0+1048576", "1048576+1048576", "7340032+1048576", "3145728+1048576"})

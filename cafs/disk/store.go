@@ -71,7 +71,10 @@ type Store struct {
 	closeErr  error
 }
 
-var _ cafs.Store = (*Store)(nil)
+var (
+	_ cafs.Store     = (*Store)(nil)
+	_ cafs.RowReader = (*Store)(nil)
+)
 
 // begin announces a call; the caller calls end if it returns nil.
 func (s *Store) begin(ctx context.Context) error {
