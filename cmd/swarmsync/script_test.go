@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
@@ -99,11 +100,67 @@ func (w teeWriter) Write(data []byte) (int, error) {
 	return w.file.Write(data)
 }
 
-// match returns the groups of pattern in the output so far, and a channel that is closed when there is more.
-func (p *process) match(pattern *regexp.Regexp) ([]string, <-chan struct{}) {
+// start runs a command in the background. What it prints goes to stdout and stderr too.
+func start(cmd *exec.Cmd, stdout, stderr io.Writer) (*process, error) {
+	p := &process{cmd: cmd, done: make(chan struct{}), changed: make(chan struct{})}
+	cmd.Stdout, cmd.Stderr = p.tee(stdout), p.tee(stderr)
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	go func() {
+		_ = cmd.Wait() // the exit code is looked at by finish
+		close(p.done)
+	}()
+	return p, nil
+}
+
+// printed returns the output so far, and a channel that is closed when there is more.
+func (p *process) printed() (string, <-chan struct{}) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return pattern.FindStringSubmatch(p.output.String()), p.changed
+	return p.output.String(), p.changed
+}
+
+func (p *process) text() string {
+	output, _ := p.printed()
+	return output
+}
+
+// await waits until the output is enough.
+func (p *process) await(enough func(output string) bool) error {
+	late := time.After(awaitMost)
+	for ended := false; ; {
+		output, changed := p.printed()
+		switch {
+		case enough(output):
+			return nil
+		case ended:
+			return fmt.Errorf("it ended; its output:\n%s", output)
+		}
+		select {
+		case <-changed:
+		case <-p.done:
+			ended = true
+		case <-late:
+			return fmt.Errorf("it does not come in %v; the output:\n%s", awaitMost, output)
+		}
+	}
+}
+
+// finish waits for the end and returns the exit code, -1 after a signal.
+func (p *process) finish() (int, error) {
+	select {
+	case <-p.done:
+		return p.cmd.ProcessState.ExitCode(), nil
+	case <-time.After(awaitMost):
+		return 0, fmt.Errorf("it does not end in %v; its output:\n%s", awaitMost, p.text())
+	}
+}
+
+// kill ends the process if it has not ended.
+func (p *process) kill() {
+	_ = p.cmd.Process.Kill()
+	<-p.done
 }
 
 func cmdExits(ts *testscript.TestScript, _ bool, args []string) {
@@ -128,25 +185,19 @@ func cmdStart(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	stderr, err := os.Create(ts.MkAbs(name + ".err"))
 	ts.Check(err)
-	p := &process{done: make(chan struct{}), changed: make(chan struct{})}
 	path, err := exec.LookPath("swarmsync")
 	ts.Check(err)
-	p.cmd = exec.Command(path, args[1:]...)
-	p.cmd.Dir = ts.MkAbs(".")
-	p.cmd.Env = []string{"PATH=" + ts.Getenv("PATH"), "TMPDIR=" + ts.Getenv("TMPDIR"), "HOME=" + ts.Getenv("HOME"), "GORACE=" + ts.Getenv("GORACE")}
+	cmd := exec.Command(path, args[1:]...)
+	cmd.Dir = ts.MkAbs(".")
+	cmd.Env = []string{"PATH=" + ts.Getenv("PATH"), "TMPDIR=" + ts.Getenv("TMPDIR"), "HOME=" + ts.Getenv("HOME"), "GORACE=" + ts.Getenv("GORACE")}
 	for _, variable := range []string{"HOME", "LISTEN", "MDNS"} {
-		p.cmd.Env = append(p.cmd.Env, envPrefix+variable+"="+ts.Getenv(envPrefix+variable))
+		cmd.Env = append(cmd.Env, envPrefix+variable+"="+ts.Getenv(envPrefix+variable))
 	}
-	p.cmd.Stdout, p.cmd.Stderr = p.tee(stdout), p.tee(stderr)
-	ts.Check(p.cmd.Start())
-	go func() {
-		_ = p.cmd.Wait() // the exit code is looked at by finish
-		close(p.done)
-	}()
+	p, err := start(cmd, stdout, stderr)
+	ts.Check(err)
 	ts.Value(processes{}).(map[string]*process)[name] = p
 	ts.Defer(func() {
-		_ = p.cmd.Process.Kill() // it may have ended
-		<-p.done
+		p.kill()
 		_, _ = stdout.Close(), stderr.Close()
 	})
 }
@@ -160,33 +211,18 @@ func processOf(ts *testscript.TestScript, name string) *process {
 }
 
 func cmdAwait(ts *testscript.TestScript, _ bool, args []string) {
-	p, pattern := processOf(ts, args[0]), regexp.MustCompile("(?m)"+args[1])
-	late := time.After(awaitMost)
-	for ended := false; ; {
-		groups, changed := p.match(pattern)
-		if groups != nil {
-			if len(groups) > 1 {
-				ts.Setenv(args[0], groups[1])
-			}
-			return
-		}
-		if ended {
-			ts.Fatalf("%s ended without a match for %q in:\n%s", args[0], args[1], p.text())
-		}
-		select {
-		case <-changed:
-		case <-p.done:
-			ended = true
-		case <-late:
-			ts.Fatalf("%s has no match for %q in:\n%s", args[0], args[1], p.text())
-		}
+	pattern := regexp.MustCompile("(?m)" + args[1])
+	var groups []string
+	err := processOf(ts, args[0]).await(func(output string) bool {
+		groups = pattern.FindStringSubmatch(output)
+		return groups != nil
+	})
+	if err != nil {
+		ts.Fatalf("%s: no match for %q: %v", args[0], args[1], err)
 	}
-}
-
-func (p *process) text() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.output.String()
+	if len(groups) > 1 {
+		ts.Setenv(args[0], groups[1])
+	}
 }
 
 func send(ts *testscript.TestScript, args []string, signal os.Signal) {
@@ -194,14 +230,12 @@ func send(ts *testscript.TestScript, args []string, signal os.Signal) {
 }
 
 func cmdFinish(ts *testscript.TestScript, _ bool, args []string) {
-	p := processOf(ts, args[0])
-	select {
-	case <-p.done:
-	case <-time.After(awaitMost):
-		ts.Fatalf("%s does not end; its output:\n%s", args[0], p.text())
+	code, err := processOf(ts, args[0]).finish()
+	if err != nil {
+		ts.Fatalf("%s: %v", args[0], err)
 	}
-	if got := strconv.Itoa(p.cmd.ProcessState.ExitCode()); got != args[1] {
-		ts.Fatalf("%s ended with %s, want %s; its output:\n%s", args[0], got, args[1], p.text())
+	if got := strconv.Itoa(code); got != args[1] {
+		ts.Fatalf("%s ended with %s, want %s; its output:\n%s", args[0], got, args[1], processOf(ts, args[0]).text())
 	}
 }
 
