@@ -62,6 +62,11 @@ type output struct {
 	// writing is held while chunks are written. The kernel lets one write to a file at a time, and who waits for that there
 	// keeps a processor busy: a tenth of what a fetch over loopback takes.
 	writing sync.Mutex
+	flusher flusher
+}
+
+func newOutput(file *os.File, path string, force bool) *output {
+	return &output{file: file, path: path, force: force, flusher: flusher{sync: func() error { return durable.SyncData(file) }}}
 }
 
 // placement is a chunk, and where it stands in the content.
@@ -115,7 +120,7 @@ func createOutput(ctx context.Context, store cafs.Store, path string, key protoc
 	if err != nil {
 		return nil, fmt.Errorf("output: %w", err)
 	}
-	out := &output{file: file, path: path, force: force}
+	out := newOutput(file, path, force)
 	referrer, refers := store.(cafs.Referrer)
 	refers = refers && runtime.GOOS != "windows" // a file that is open in the store can't be renamed there
 	if err := out.reserve(dir, size, refers); err != nil {
@@ -143,7 +148,8 @@ func createPartOutput(f *fetch, part span) (*output, error) {
 	if err != nil {
 		return nil, fmt.Errorf("output: %w", err)
 	}
-	out := &output{file: file, path: path, force: f.opts.Force, part: part}
+	out := newOutput(file, path, f.opts.Force)
+	out.part = part
 	if err := out.reserve(filepath.Dir(path), part.n, false); err != nil {
 		return nil, errors.Join(err, out.discard())
 	}
@@ -312,6 +318,7 @@ func (o *output) reread(ctx context.Context, info cafs.ChunkInfo, offset int64, 
 func (o *output) startWriteback(row cafs.RangeChunks) {
 	if o != nil && o.part.n == 0 {
 		durable.StartWriteback(o.file, row.Offset, row.Bytes())
+		o.flusher.wrote(row.Bytes())
 	}
 }
 
@@ -332,6 +339,9 @@ func (o *output) publish(ctx context.Context, root cafs.Key) error {
 }
 
 func (o *output) sync(ctx context.Context, root cafs.Key) error {
+	if err := o.flusher.wait(); err != nil {
+		return err
+	}
 	if o.volume != nil {
 		return o.volume.PrepareSeal(ctx, o.path, root)
 	}
@@ -371,6 +381,7 @@ func (o *output) close() error {
 		return nil
 	}
 	o.closed = true
+	_ = o.flusher.wait() // what was published is synced, and nothing else has to be
 	var err error
 	if o.volume != nil {
 		err = o.volume.Close()
