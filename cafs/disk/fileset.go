@@ -28,6 +28,17 @@ func (i fileInfo) settled() bool {
 	return max(i.identity.mtime, i.identity.ctime) <= i.hashed-int64(racyAge)
 }
 
+// hashedSince returns what counts as the time of hashing for a file that was looked at after a time, and then hashed. Where
+// a younger change shows as well it is later than that.
+func hashedSince(since int64, file userFile, looked identity) int64 {
+	const second = int64(time.Second)
+	// A file system whose times are whole seconds has no fine ones.
+	if since == 0 || !file.eachLookTells() || looked.ctime%second == 0 {
+		return since
+	}
+	return since + int64(racyAge-racyAgeFine)
+}
+
 // state compares a volume with a look at its file.
 func (i fileInfo) state(now identity, err error) cafs.VolumeState {
 	switch {

@@ -61,6 +61,60 @@ func TestOnlyFreshFilesAreNotHashed(t *testing.T) {
 	}
 }
 
+// needFineTimes skips a test where not each look tells.
+func needFineTimes(t *testing.T, path string) {
+	t.Helper()
+	needTimes(t, path)
+	if !eachLookTells() {
+		t.Skip("the kernel gives no fine times")
+	}
+}
+
+// Files that were looked at have another time after each change, however soon it comes.
+func TestEachLookTells(t *testing.T) {
+	path := newUserFile(t, 42, 1, 1000).path
+	needFineTimes(t, path)
+	file, err := osUserFiles{}.open(path, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	before, err := file.identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	writer := file.(osUserFile)
+	for i := range 1000 {
+		if _, err := writer.WriteAt([]byte{byte(i)}, 0); err != nil {
+			t.Fatal(err)
+		}
+		after, err := file.identity()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if after == before {
+			t.Fatalf("change %d does not show", i)
+		}
+		before = after
+	}
+}
+
+func TestYoungFileIsFreshWhereEachLookTells(t *testing.T) {
+	for age, want := range map[time.Duration]cafs.VolumeState{
+		0:               cafs.VolumeRacy,
+		2 * racyAgeFine: cafs.VolumeFresh,
+	} {
+		s, file := openVolumeStore(t, t.TempDir()), newUserFile(t, 43, 3, 1000)
+		needFineTimes(t, file.path)
+		s.files.fine = true
+		s.clock.advance(age)
+		mustAdd(t, s, file)
+		if got := state(t, s.Store, file.path); got != want {
+			t.Errorf("a file that was made %v before it was hashed is %v, want %v", age, got, want)
+		}
+	}
+}
+
 // A file that could not be synced may change in memory without a sign of it.
 func TestFileThatCannotBeSyncedIsHashed(t *testing.T) {
 	s, file := openVolumeStore(t, t.TempDir()), newUserFile(t, 41, 3, 1000)

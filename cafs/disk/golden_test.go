@@ -63,6 +63,8 @@ func (goldenFiles) identity(string) (identity, error) {
 
 func (goldenFile) timesTell() bool { return false }
 
+func (goldenFile) eachLookTells() bool { return false }
+
 func (goldenFile) holeAt(int64, int64) int64 { return 0 }
 
 func (goldenFile) identity() (identity, error) { return goldenFiles{}.identity(goldenPath) }

@@ -113,6 +113,7 @@ func (t *treeVolume) Open(ctx context.Context, path string, offset, size int64) 
 	if opened.device != t.opened.device || !file.timesTell() {
 		since = 0 // the file system may be another, and was not synced
 	}
+	since = hashedSince(since, file, opened)
 	return &treeFile{io.NewSectionReader(file, 0, size), file, t, treeRow{offset + size, opened, since, path}}, nil
 }
 

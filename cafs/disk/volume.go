@@ -72,6 +72,9 @@ func (s *Store) OpenVolume(ctx context.Context, path string, opts cafs.VolumeOpt
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open volume: %w", err), file.Close())
 	}
+	if !opts.Written {
+		since = hashedSince(since, file, opened)
+	}
 	handle := &volume{store: s, file: file, written: opts.Written, opened: opened, since: since}
 	handle.volume = s.append.openVolume(handle, path)
 	return handle, nil

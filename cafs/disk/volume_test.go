@@ -29,6 +29,7 @@ type spiedFiles struct {
 	reading func(file userFile) error
 	syncing func(path string) error
 	garble  bool         // reads give other bytes
+	fine    bool         // each look tells, if it does here
 	looks   atomic.Int64 // at paths
 	reads   atomic.Int64
 	handles atomic.Int64 // files that are open
@@ -70,6 +71,8 @@ func (f *spiedFile) ReadAt(p []byte, off int64) (int, error) {
 	}
 	return n, err
 }
+
+func (f *spiedFile) eachLookTells() bool { return f.files.fine && f.userFile.eachLookTells() }
 
 func (f *spiedFile) SyncData() error {
 	if f.files.syncing != nil {
