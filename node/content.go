@@ -264,6 +264,11 @@ func (c *content) Chunks(ctx context.Context, number int64) ([]cafs.ChunkInfo, e
 		return nil, nil
 	}
 	row, err := c.rangeChunks(ctx, number)
+	if err != nil {
+		return nil, err
+	}
+	// Those are about to be read one by one: a store may find them faster after it was asked for all.
+	_, err = hasChunks(ctx, c.node.store, row.Chunks)
 	return row.Chunks, err
 }
 

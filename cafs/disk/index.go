@@ -39,6 +39,8 @@ type index struct {
 	committing map[cafs.Key][]location
 	// commits counts the commits that ended.
 	commits int
+
+	visited visited
 }
 
 // errIndexBad: the index holds what no index of this format holds, or lacks a part.
@@ -151,6 +153,16 @@ func (x *index) lookup(key cafs.Key) ([]location, error) {
 	return locations, nil
 }
 
+// guess is lookup in less time, for a chunk that was visited a moment ago. What it returns may be out of date.
+func (x *index) guess(key cafs.Key) ([]location, error) {
+	if _, known := x.overlaid(key); !known {
+		if locations := x.visited.get(key); locations != nil {
+			return locations, nil
+		}
+	}
+	return x.lookup(key)
+}
+
 // overlaidKey is the locations of one of the keys that visit was given.
 type overlaidKey struct {
 	i         int
@@ -212,6 +224,7 @@ func (x *index) visitStored(
 			x.damaged(err)
 			return fmt.Errorf("look up chunk %s: %w", keys[i], err)
 		}
+		x.visited.note(keys[i], locations)
 		found(int(i), locations)
 	}
 	return nil
@@ -222,8 +235,13 @@ func (x *index) set(keys []cafs.Key, lists [][]location) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	for i, key := range keys {
-		x.pending[key] = lists[i]
+		x.setLocked(key, lists[i])
 	}
+}
+
+func (x *index) setLocked(key cafs.Key, locations []location) {
+	x.pending[key] = locations
+	x.visited.forget(key)
 }
 
 // addBefore puts loc before the locations that the chunk has, of which the last may be dropped.
@@ -238,7 +256,7 @@ func (x *index) addBefore(key cafs.Key, loc location) error {
 	locations := append([]location{loc}, old[:min(len(old), locationsMax-1)]...)
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.pending[key] = locations
+	x.setLocked(key, locations)
 	return nil
 }
 
@@ -299,7 +317,7 @@ func (x *index) replace(key cafs.Key, old, by []location, commits int) bool {
 	if current, known := x.overlaidLocked(key); known && !slices.Equal(current, old) {
 		return false
 	}
-	x.pending[key] = by
+	x.setLocked(key, by)
 	return true
 }
 

@@ -124,13 +124,14 @@ func (s *Store) get(ctx context.Context, key cafs.Key, buf []byte) ([]byte, erro
 	return nil, errors.Join(errs...)
 }
 
-// untried enumerates the locations of a chunk, the best first. After the last it looks again, for the chunk may have been
-// moved to another pack meanwhile. It stops after the first error.
+// untried enumerates the locations of a chunk, the best first. After the last it looks again, for they may have been out of
+// date, or the chunk was moved to another pack meanwhile. It stops after the first error.
 func (s *Store) untried(key cafs.Key) iter.Seq2[location, error] {
 	return func(yield func(location, error) bool) {
 		var tried []location
-		for more := true; more; {
-			locations, err := s.index.lookup(key)
+		look := s.index.guess
+		for more := true; more; look = s.index.lookup {
+			locations, err := look(key)
 			if err != nil {
 				yield(location{}, err)
 				return
