@@ -70,7 +70,7 @@ func (b *bench) newKuboRepo(ctx context.Context, repo string) error {
 }
 
 func (b *bench) kuboAdd(ctx context.Context, repo, path string, byContent bool) (cid string, err error) {
-	args := []string{"add", "--recursive", "--quieter", "--progress=false"}
+	args := []string{"add", "--recursive", "--hidden", "--quieter", "--progress=false"}
 	if byContent {
 		args = append(args, "--chunker=buzhash")
 	}

@@ -105,29 +105,35 @@ func (t *torrent) list(top string) (paths []string, err error) {
 
 // write writes the torrent file; announce may be empty.
 func (t *torrent) write(path, announce string) error {
-	text := "d"
-	if announce != "" {
-		text += bencode("announce") + bencode(announce)
-	}
-	text += bencode("info") + "d"
-	if t.files == nil {
-		text += bencode("length") + fmt.Sprintf("i%de", t.size)
-	} else {
-		text += bencode("files") + "l"
-		for _, file := range t.files {
-			text += "d" + bencode("length") + fmt.Sprintf("i%de", file.size) + bencode("path") + "l"
-			for _, name := range file.names {
-				text += bencode(name)
-			}
-			text += "ee"
+	var text strings.Builder
+	add := func(parts ...string) {
+		for _, part := range parts {
+			text.WriteString(part)
 		}
-		text += "e"
 	}
-	text += bencode("name") + bencode(t.name) +
-		bencode("piece length") + fmt.Sprintf("i%de", t.pieceLength) +
-		bencode("pieces") + bencode(string(t.pieces)) + "ee"
-	return os.WriteFile(path, []byte(text), 0o644)
+	add("d")
+	if announce != "" {
+		add(bencode("announce"), bencode(announce))
+	}
+	add(bencode("info"), "d")
+	if t.files == nil {
+		add(bencode("length"), bencodeInt(t.size))
+	} else {
+		add(bencode("files"), "l")
+		for _, file := range t.files {
+			add("d", bencode("length"), bencodeInt(file.size), bencode("path"), "l")
+			for _, name := range file.names {
+				add(bencode(name))
+			}
+			add("ee")
+		}
+		add("e")
+	}
+	add(bencode("name"), bencode(t.name), bencode("piece length"), bencodeInt(int64(t.pieceLength)), bencode("pieces"), bencode(string(t.pieces)), "ee")
+	return os.WriteFile(path, []byte(text.String()), 0o644)
 }
+
+func bencodeInt(n int64) string { return fmt.Sprintf("i%de", n) }
 
 func bencode(text string) string { return fmt.Sprintf("%d:%s", len(text), text) }
 

@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/swarmsync/swarmsync/test/bench/internal/corpus"
 	"github.com/swarmsync/swarmsync/test/bench/internal/report"
@@ -97,8 +98,13 @@ func (b *bench) contender(caseName string, t transfer, tool tool) *contender {
 	return c
 }
 
+// transferMost is how long one run may take, with what is not timed: a tool that hangs must not take the others with it.
+const transferMost = 4 * time.Minute
+
 // transfer does one run.
 func (b *bench) transfer(ctx context.Context, t transfer, ready offer) (run report.Run, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, transferMost, fmt.Errorf("it takes more than %v", transferMost))
+	defer cancel()
 	dir, err := b.directory("run")
 	if err != nil {
 		return run, err

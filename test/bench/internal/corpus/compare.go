@@ -63,8 +63,13 @@ func sameFile(a, b string) error {
 		return err
 	}
 	defer func() { _ = fileB.Close() }()
-	blockA, blockB := make([]byte, bufferSize), make([]byte, bufferSize)
-	for at := int64(0); ; at += bufferSize {
+	info, err := fileA.Stat()
+	if err != nil {
+		return err
+	}
+	size := min(bufferSize, info.Size()+1) // most files of a tree are small
+	blockA, blockB := make([]byte, size), make([]byte, size)
+	for at := int64(0); ; at += size {
 		nA, errA := io.ReadFull(fileA, blockA)
 		nB, errB := io.ReadFull(fileB, blockB)
 		if !bytes.Equal(blockA[:nA], blockB[:nB]) {

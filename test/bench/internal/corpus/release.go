@@ -131,8 +131,10 @@ func CopyFile(from, to string) error {
 		return err
 	}
 	defer func() { _ = file.Close() }() // read only
-	return create(to, func(w io.Writer) error {
-		_, err := io.Copy(w, file)
+	target, err := os.Create(to)
+	if err != nil {
 		return err
-	})
+	}
+	_, err = io.Copy(target, file)
+	return errors.Join(err, target.Close())
 }
