@@ -47,9 +47,10 @@ type treeOutputFile struct {
 	offset, size int64 // in the data stream
 	executable   bool
 
-	looked   bool // staged and inTarget are known
-	staged   bool // it is written in the stage
-	inTarget bool // there is a file of its size in its place
+	looked   bool        // staged and inTarget are known
+	staged   bool        // it is written in the stage
+	inTarget bool        // there is a file of its size in its place
+	perm     fs.FileMode // of that file
 	// kept are the parts of it that the file in its place has already.
 	kept []span
 }
@@ -306,7 +307,7 @@ func (o *treeOutput) withFile(index int, do func(open *openFile) error) error {
 			file.staged = err == nil && info.Mode().IsRegular() && info.Size() == file.size
 		}
 		if o.target != nil {
-			file.inTarget = o.target.hasFile(file.path, file.size)
+			file.perm, file.inTarget = o.target.hasFile(file.path, file.size)
 		}
 	}
 	return do(open)

@@ -117,8 +117,12 @@ func (p *treePublication) entry(e cafs.TreeEntry) error {
 	if err := p.placeFile(file); err != nil {
 		return err
 	}
-	if err := p.setAttributes(e.Entry); err != nil {
-		return err
+	// A file that stays was looked at already.
+	looked := !file.staged && !p.record.Times && p.permOf(e.Entry, file.perm) == file.perm
+	if !looked {
+		if err := p.setAttributes(e.Entry); err != nil {
+			return err
+		}
 	}
 	if p.volume == nil {
 		return nil
@@ -240,16 +244,7 @@ func (p *treePublication) setAttributes(e cafs.Entry) error {
 	if err != nil {
 		return err
 	}
-	perm := info.Mode().Perm()
-	switch {
-	case p.record.Perms:
-		perm = e.Perm
-	case e.Type == cafs.TypeExecutable && !isExecutable(info.Mode()):
-		perm |= 0o100 | perm&0o444>>2 // who may read it may execute it
-	case e.Type == cafs.TypeFile:
-		perm &^= 0o111
-	}
-	if perm != info.Mode().Perm() {
+	if perm := p.permOf(e, info.Mode().Perm()); perm != info.Mode().Perm() {
 		if err := p.root.Chmod(e.Path, perm); err != nil {
 			return err
 		}
@@ -258,6 +253,19 @@ func (p *treePublication) setAttributes(e cafs.Entry) error {
 		return p.root.Chtimes(e.Path, modified, modified)
 	}
 	return nil
+}
+
+// permOf returns the permissions that what has some is to have.
+func (p *treePublication) permOf(e cafs.Entry, perm fs.FileMode) fs.FileMode {
+	switch {
+	case p.record.Perms:
+		return e.Perm
+	case e.Type == cafs.TypeExecutable && !isExecutable(perm):
+		return perm | 0o100 | perm&0o444>>2 // who may read it may execute it
+	case e.Type == cafs.TypeFile:
+		return perm &^ 0o111
+	}
+	return perm
 }
 
 // deleteOthers removes what is no part of the tree, and not ignored.

@@ -140,13 +140,16 @@ func (t *targetDir) isDirLocked(path string) bool {
 	return real
 }
 
-// hasFile reports whether there is a regular file of a size.
-func (t *targetDir) hasFile(path string, size int64) bool {
+// hasFile reports whether there is a regular file of a size, and with which permissions.
+func (t *targetDir) hasFile(path string, size int64) (perm fs.FileMode, ok bool) {
 	if !t.isDir(parentDir(path)) {
-		return false
+		return 0, false
 	}
 	info, err := t.root.Lstat(path)
-	return err == nil && info.Mode().IsRegular() && info.Size() == size
+	if err != nil || !info.Mode().IsRegular() || info.Size() != size {
+		return 0, false
+	}
+	return info.Mode().Perm(), true
 }
 
 // parentDir returns the path of the directory that a path is in, empty for the top.
