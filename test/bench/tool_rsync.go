@@ -15,7 +15,7 @@ func rsyncTool() tool {
 	return tool{
 		name:    "rsync",
 		note:    "its daemon, no encryption, a checksum of the whole file",
-		command: "rsync -rt --stats rsync://HOLDER/m/FILE out",
+		command: "rsync -rt --stats [--delete] rsync://HOLDER/m/FILE out",
 		version: []string{"rsync", "--version"},
 		prepare: func(_ context.Context, s *stage) (offer, error) { return rsyncOffer{s.content, false}, nil },
 	}
@@ -75,7 +75,7 @@ func (r *round) rsync(ctx context.Context, from, to string, compress bool) (arri
 	if info, err := os.Stat(r.content.path); err != nil {
 		return arrival{}, err
 	} else if info.IsDir() {
-		args = []string{"rsync", "-rt", "--stats", from + "/", to}
+		args = []string{"rsync", "-rt", "--delete", "--stats", from + "/", to}
 	}
 	if compress {
 		args = append(args, "--compress")

@@ -135,6 +135,9 @@ func poll(ctx context.Context, ask func() (bool, error)) error {
 
 func (r *round) swarmsyncGet(ctx context.Context, at place, home, root, path string, flags ...string) (arrival, error) {
 	args := append([]string{r.program, "get", root, "-o", path, "--home", home, "--json", "--quiet", "--force"}, flags...)
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		args = append(args, "--delete")
+	}
 	text, err := r.do(ctx, at, sandbox.Receiver, "", args...)
 	if err != nil {
 		return arrival{}, fmt.Errorf("%w: %s", err, text) // with --json the reason is on standard output
