@@ -381,7 +381,8 @@ func (o *output) close() error {
 		return nil
 	}
 	o.closed = true
-	_ = o.flusher.wait() // what was published is synced, and nothing else has to be
+	// The sync that is running has to end before its file is closed. What was published is synced, and nothing else has to be.
+	_ = o.flusher.wait()
 	var err error
 	if o.volume != nil {
 		err = o.volume.Close()

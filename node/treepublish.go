@@ -117,7 +117,7 @@ func (p *treePublication) entry(e cafs.TreeEntry) error {
 	if err := p.placeFile(file); err != nil {
 		return err
 	}
-	// A file that stays was looked at already.
+	// A file that stays was looked at already. What the user does to it meanwhile is his.
 	looked := !file.staged && !p.record.Times && p.permOf(e.Entry, file.perm) == file.perm
 	if !looked {
 		if err := p.setAttributes(e.Entry); err != nil {

@@ -86,7 +86,7 @@ func (h *Holder) writeQueued(ctx context.Context) error {
 		}
 		if h.held {
 			h.packer.wait(time.Since(start))
-		} else {
+		} else if h.holders.alone() {
 			h.packer.rest(time.Since(start))
 		}
 	}

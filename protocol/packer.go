@@ -8,7 +8,7 @@ type packer struct {
 	compressor  *compressor // nil if chunks must not be compressed
 	zstd, delta thrift
 	waited      time.Duration // for the path, with nothing to do meanwhile
-	idle        time.Duration // what may be spent on deltas because there was nothing to send
+	idle        time.Duration // what may be spent on deltas because there was nothing to send; all that is spent counts
 }
 
 func newPacker(nonce [nonceSize]byte, on features, shared *compressor) packer {

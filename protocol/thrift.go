@@ -9,9 +9,10 @@ import "time"
 //   - after that, making a chunk smaller and sending what is left of it must be expected to take less than sending it as it
 //     is, at the rates of late, and one after the other, though both happen at the same time;
 //   - and it must fit in time that the writer has waited for the path, because the rate of a path that is not the bottleneck
-//     is not known: what arrives is then as slow as it is made;
-//   - or it takes little of the time that the writer had nothing to send, because then not the holder is what the transfer
-//     waits for.
+//     is not known: what arrives is then as slow as it is made.
+//
+// Beyond that, what halves a chunk may take a part of the time that the writer had nothing to send, if nobody else is served:
+// then the transfer does not wait for the holder.
 //
 // Content that does not get smaller is tried ever more rarely, unless each chunk is said to be worth a try.
 type thrift struct {
@@ -34,6 +35,8 @@ const (
 	trialMin   = 16
 	// thriftWorth is what must be left of a chunk at most.
 	thriftWorth = 0.95
+	// thriftIdle is the same for time with nothing to send.
+	thriftIdle = 0.5
 	// thriftVain is after how many chunks in a row that did not get smaller the next ones are left alone: first one, then two,
 	// then four, …
 	thriftVain = 4
@@ -60,7 +63,7 @@ func (t *thrift) worth(size int, pathRate float64, waited, idle time.Duration) b
 		return true
 	}
 	takes := float64(size) / t.rate
-	if takes <= idle.Seconds() && t.ratio <= thriftWorth {
+	if takes <= idle.Seconds() && t.ratio <= thriftIdle {
 		return true
 	}
 	if takes > waited.Seconds() || pathRate == 0 {

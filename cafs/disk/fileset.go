@@ -16,7 +16,7 @@ import (
 // fileInfo is what the index knows of a file volume.
 type fileInfo struct {
 	identity identity // of the file when it was hashed, as far as it was
-	hashed   int64    // when the hashing began, in nanoseconds since 1970
+	hashed   int64    // when the hashing began, in nanoseconds since 1970, or later: see hashedSince
 	root     cafs.Key // whose content the file was when it was sealed; zero if it never was
 	path     string
 	tree     bool // of files: identity is that of the directory, without size and times

@@ -270,6 +270,10 @@ func (x *index) forget(key cafs.Key, loc location) error {
 		if err != nil {
 			return err
 		}
+		if !slices.Contains(locations, loc) {
+			x.visited.forget(key) // it was a guess
+			return nil
+		}
 		if x.replace(key, locations, without(locations, loc), commits) {
 			return nil
 		}

@@ -47,9 +47,9 @@ const (
 	// show: more than a tick of any file system's clock, the slowest of which takes 2 s.
 	racyAge = 5 * time.Second
 
-	// racyAgeFine takes the place of racyAge where each look tells. What was changed through a mapping just before the
-	// hashing must still be told from what was on disk by then, by a clock that ticks each 10 ms at worst.
-	racyAgeFine = 200 * time.Millisecond
+	// racyAgeFine takes the place of racyAge where each look tells. A change gives the file its time first, and its bytes may
+	// take this long to arrive: a long write, or a page of a mapping that waits for the disk.
+	racyAgeFine = 2 * time.Second
 
 	// offsetMax bounds sizes and offsets in the index, far above what any file has, so that sums don't overflow.
 	offsetMax = 1 << 62

@@ -1,16 +1,23 @@
 package disk
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+	"time"
+)
 
 // prefetched remembers which blocks of a file were read ahead of late. It may be used concurrently: whoever reads several
 // parts of a file in turns has each read ahead once.
 type prefetched struct {
-	// blocks has at a block's number, modulo its length, that number and one.
+	// blocks has at a block's number, modulo its length, that number and the period in which it was read ahead.
 	blocks [prefetchBlocks]atomic.Int64
 }
 
-// prefetchBlocks is more than how many parts of a file are read at the same time, as a rule.
-const prefetchBlocks = 8
+const (
+	// prefetchBlocks is more than how many parts of a file are read at the same time, as a rule.
+	prefetchBlocks = 8
+	// prefetchPeriod is after how long a block may not be in the memory any more.
+	prefetchPeriod = time.Minute
+)
 
 // prefetcher is a file that can be read ahead.
 type prefetcher interface{ Prefetch(offset, n int64) }
@@ -18,7 +25,8 @@ type prefetcher interface{ Prefetch(offset, n int64) }
 // before has the neighbours read ahead of what is about to be read at an offset, unless that was done for a neighbour.
 func (p *prefetched) before(file prefetcher, offset int64) {
 	block := offset / prefetchBytes
-	if p.blocks[block%prefetchBlocks].Swap(block+1) != block+1 {
+	mark := block<<20 | time.Now().Unix()/int64(prefetchPeriod.Seconds())&(1<<20-1)
+	if p.blocks[block%prefetchBlocks].Swap(mark) != mark {
 		file.Prefetch(block*prefetchBytes, prefetchBytes)
 	}
 }

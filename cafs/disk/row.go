@@ -40,7 +40,6 @@ func (s *Store) placesOf(ctx context.Context, row []cafs.ChunkInfo) ([]location,
 	keys := make([]cafs.Key, len(row))
 	for i, info := range row {
 		keys[i] = info.Key
-		s.recent.touch(info.Key)
 	}
 	s.holds.touch(keys...)
 	known := make([][]location, len(row))
@@ -57,7 +56,9 @@ func (s *Store) placesOf(ctx context.Context, row []cafs.ChunkInfo) ([]location,
 				}
 			}
 		}
-		before = places[i]
+		if before = places[i]; before != (location{}) {
+			s.recent.touch(row[i].Key)
+		}
 	}
 	return places, nil
 }
@@ -86,12 +87,11 @@ func (s *Store) sideBySide(places []location, row []cafs.ChunkInfo) (n, bytes in
 func (s *Store) readSideBySide(
 	ctx context.Context, at location, row []cafs.ChunkInfo, buf []byte, chunks []cafs.Chunk,
 ) (damaged bool, err error) {
-	at.length = len(buf)
-	together := s.files.known(at.volume)
-	if together {
-		if _, _, _, err := s.files.fill(ctx, at, buf); err != nil {
-			together = false
-		}
+	together := false
+	if s.files.known(at.volume) && at.length == row[0].Size {
+		at.length = len(buf)
+		_, _, _, err := s.files.fill(ctx, at, buf)
+		together = err == nil
 	}
 	for i, info := range row {
 		data := buf[:info.Size:info.Size]

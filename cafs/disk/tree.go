@@ -163,7 +163,9 @@ func (t *treeVolume) Place(ctx context.Context, path string, offset, size int64)
 	if found.size != size {
 		return fmt.Errorf("%s: %w: it has %d bytes instead of %d", full, cafs.ErrChanged, found.size, size)
 	}
-	return t.add(treeRow{offset + size, found, t.since, path})
+	// What stays of the user's own was hashed before it was synced, and the rest was written just now: both are hashed once more
+	// when the node is idle.
+	return t.add(treeRow{offset + size, found, 0, path})
 }
 
 // Keep implements cafs.TreeVolume.

@@ -38,7 +38,7 @@ type userFile interface {
 	// timesTell reports whether the file system sets the times of a file before anybody can read what a change of it made,
 	// if SyncData had returned before that change: then a file whose times are old has not changed.
 	timesTell() bool
-	// eachLookTells reports whether every change that comes after a look at identity gives the file a time that it did not
+	// eachLookTells reports whether every change that begins after a look at identity gives the file a time that it did not
 	// have at that look, however soon it comes.
 	eachLookTells() bool
 }
@@ -72,7 +72,7 @@ func (f osUserFile) SyncData() error                 { return durable.SyncData(f
 func (f osUserFile) Prefetch(offset, n int64)        { durable.Prefetch(f.File, offset, n) }
 func (f osUserFile) holeAt(offset, size int64) int64 { return holeAt(f.File, offset, size) }
 func (f osUserFile) timesTell() bool                 { return timesTell(f.File) }
-func (f osUserFile) eachLookTells() bool             { return f.timesTell() && eachLookTells() }
+func (f osUserFile) eachLookTells() bool             { return eachLookTells() && f.timesTell() }
 
 // isAbsent reports whether an error of userFiles means that no file is there that could be read, rather than that
 // reading failed.
