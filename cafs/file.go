@@ -232,14 +232,8 @@ func (r *fileReader) locate() (ChunkInfo, int64, error) {
 
 // get reads a chunk into buf, if the store does, and checks it.
 func (r *fileReader) get(info ChunkInfo, buf []byte) ([]byte, error) {
-	data, err := r.file.getter.Get(r.ctx, info.Key, buf)
-	if err != nil {
-		return nil, fmt.Errorf("read chunk %s: %w", info.Key, err)
-	}
-	if _, err := VerifyChunk(info, data); err != nil {
-		return nil, err
-	}
-	return data, nil
+	chunk, err := ReadChunk(r.ctx, r.file.getter, info, buf)
+	return chunk.Data(), err
 }
 
 // WriteTo implements io.WriterTo: it writes what has not been read yet.

@@ -78,7 +78,7 @@ func ReadRow(ctx context.Context, store Getter, row []ChunkInfo, buf []byte) (ch
 func ReadChunk(ctx context.Context, store Getter, info ChunkInfo, buf []byte) (Chunk, error) {
 	data, err := store.Get(ctx, info.Key, buf)
 	if err != nil {
-		return Chunk{}, err
+		return Chunk{}, fmt.Errorf("read chunk %s: %w", info.Key, err)
 	}
 	return VerifyChunk(info, data)
 }

@@ -110,7 +110,7 @@ func (f *fetch) takeLocal(
 		return nil, nil, 0, err
 	}
 	here, need = protocol.NewBits(len(row.Chunks)), protocol.NewBits(len(row.Chunks))
-	var look, read []placed
+	var look, read []rowChunk
 	offset := row.Offset
 	for i, info := range row.Chunks {
 		wanted := offset < f.part.offset+f.part.n && offset+int64(info.Size) > f.part.offset
@@ -126,9 +126,9 @@ func (f *fetch) takeLocal(
 		case have[i]:
 			here.Set(i)
 		case f.trusted || !wanted:
-			look = append(look, placed{i, info, offset})
+			look = append(look, rowChunk{i, info, offset})
 		default:
-			read = append(read, placed{i, info, offset})
+			read = append(read, rowChunk{i, info, offset})
 		}
 		offset += int64(info.Size)
 	}
@@ -147,14 +147,14 @@ func (f *fetch) takeLocal(
 	return here, need, reused, nil
 }
 
-// placed is a chunk as one of a range, and its offset in the content.
-type placed struct {
+// rowChunk is a chunk as one of a range, and its offset in the content.
+type rowChunk struct {
 	number int
 	info   cafs.ChunkInfo
 	offset int64
 }
 
-func infosOf(chunks []placed) []cafs.ChunkInfo {
+func infosOf(chunks []rowChunk) []cafs.ChunkInfo {
 	infos := make([]cafs.ChunkInfo, len(chunks))
 	for i, chunk := range chunks {
 		infos[i] = chunk.info
@@ -163,7 +163,7 @@ func infosOf(chunks []placed) []cafs.ChunkInfo {
 }
 
 // lookInStore sets the bits in here of those chunks that the store says it has.
-func (f *fetch) lookInStore(ctx context.Context, chunks []placed, here protocol.Bits) error {
+func (f *fetch) lookInStore(ctx context.Context, chunks []rowChunk, here protocol.Bits) error {
 	have, err := hasChunks(ctx, f.node.store, infosOf(chunks))
 	if err != nil {
 		return err
@@ -177,7 +177,7 @@ func (f *fetch) lookInStore(ctx context.Context, chunks []placed, here protocol.
 }
 
 // copyFromStore copies those chunks into the output that the store has, and sets their bits in here. buf has room for them.
-func (f *fetch) copyFromStore(ctx context.Context, chunks []placed, here protocol.Bits, buf []byte) error {
+func (f *fetch) copyFromStore(ctx context.Context, chunks []rowChunk, here protocol.Bits, buf []byte) error {
 	read, damaged, err := cafs.ReadRow(ctx, f.node.store, infosOf(chunks), buf)
 	if err != nil {
 		return fmt.Errorf("read chunks that are here: %w", err)

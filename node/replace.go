@@ -109,18 +109,14 @@ func (f *fetch) replaceOld(ctx context.Context) (after func() error, err error) 
 		if !f.opts.KeepOld {
 			return errGoes
 		}
-		data, err := f.node.store.Get(ctx, info.Key, buf)
+		chunk, err := cafs.ReadChunk(ctx, f.node.store, info, buf)
 		if isDamage(err) {
 			return nil // it was changed just now
 		}
 		if err != nil {
 			return err
 		}
-		buf = data
-		chunk, err := cafs.VerifyChunk(info, data)
-		if err != nil {
-			return nil // as above
-		}
+		buf = chunk.Data()
 		return f.node.store.Put(ctx, chunk)
 	})
 	if errors.Is(err, errGoes) {

@@ -521,26 +521,38 @@ func TestTreeKeepsAttributes(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for i, path := range []string{"d/e/file", "d/e", "run", "d/empty", "d"} {
-		when := time.Unix(1_500_000_000+int64(i), 123)
-		if err := os.Chtimes(filepath.Join(dir, path), when, when); err != nil {
-			t.Fatal(err)
+	touch := func(from int64) {
+		for i, path := range []string{"d/e/file", "d/e", "run", "d/empty", "d"} {
+			when := time.Unix(from+int64(i), 123)
+			if err := os.Chtimes(filepath.Join(dir, path), when, when); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
-	holder := start(t, node.Config{Home: t.TempDir(), DisableDHT: true})
-	link := addDir(t, holder, dir, node.AddOptions{Times: true, Perms: true})
+	touch(1_500_000_000)
+	holder, receiver := start(t, node.Config{Home: t.TempDir(), DisableDHT: true}), start(t, node.Config{DisableDHT: true})
 	output := filepath.Join(t.TempDir(), "output")
-	mustFetch(t, start(t, node.Config{DisableDHT: true}), link, node.FetchOptions{Output: output})
-	for path := range modes {
-		want, err := os.Lstat(filepath.Join(dir, path))
-		if err != nil {
-			t.Fatal(err)
-		}
-		got, err := os.Lstat(filepath.Join(output, path))
-		if err != nil || got.Mode() != want.Mode() || !got.ModTime().Equal(want.ModTime()) {
-			t.Errorf("%s: %v, %v instead of %v, %v (error %v)", path, got.Mode(), got.ModTime(), want.Mode(), want.ModTime(), err)
+	fetch := func() {
+		link := addDir(t, holder, dir, node.AddOptions{Times: true, Perms: true})
+		mustFetch(t, receiver, link, node.FetchOptions{Output: output, Force: true})
+		for path := range modes {
+			want, err := os.Lstat(filepath.Join(dir, path))
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := os.Lstat(filepath.Join(output, path))
+			if err != nil || got.Mode() != want.Mode() || !got.ModTime().Equal(want.ModTime()) {
+				t.Errorf("%s: %v, %v instead of %v, %v (error %v)", path, got.Mode(), got.ModTime(), want.Mode(), want.ModTime(), err)
+			}
 		}
 	}
+	fetch()
+	touch(1_600_000_000) // and of files that stay
+	fetch()
+	if err := os.Chmod(filepath.Join(dir, "d/e/file"), 0o604); err != nil {
+		t.Fatal(err)
+	}
+	fetch()
 }
 
 func TestFileGoesIntoADirectoryUnderItsName(t *testing.T) {

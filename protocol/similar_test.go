@@ -7,6 +7,8 @@ import (
 	"math/rand/v2"
 	"net"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/swarmsync/swarmsync/cafs"
 )
@@ -118,6 +120,39 @@ func TestFeatures(t *testing.T) {
 			if s.account.sums != 0 {
 				t.Errorf("%d bytes of sums are accounted for", s.account.sums)
 			}
+		})
+	}
+}
+
+// When its trial is over a holder makes deltas in time that it had nothing to send, if it serves nobody else.
+func TestDeltasInIdleTime(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		idle   time.Duration
+		others int64
+		delta  bool
+	}{
+		{"nothing to send before", time.Second, 0, true},
+		{"busy", 0, 0, false},
+		{"others are served", time.Second, 1, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c, old := similarContent(1)
+				s := sessionWithout(t, c, 0, 0, new(Receivers))
+				synctest.Wait()
+				s.holder.packer.delta = thrift{trialTime: deltaTrial, patient: true, tries: trialMin, spent: deltaTrial, rate: 100e6, ratio: 0.03}
+				s.holder.holders.sessions.Add(test.others)
+				defer s.holder.holders.sessions.Add(-test.others)
+				time.Sleep(test.idle) // virtual time, which passes for the holder
+				if _, err := s.WishSimilar(0, allBits(1), c.ranges[0], func(int) []byte { return old[0] }); err != nil {
+					t.Fatal(err)
+				}
+				if m := s.nextVerified(t, nil); m.Delta != test.delta {
+					t.Errorf("delta: %v, want %v", m.Delta, test.delta)
+				}
+				s.Close()
+			})
 		})
 	}
 }

@@ -3,6 +3,8 @@ package disk
 import (
 	"fmt"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 // prefetches notes what a file was asked to read ahead.
@@ -11,6 +13,10 @@ type prefetches []string
 func (p *prefetches) Prefetch(offset, n int64) { *p = append(*p, fmt.Sprintf("%d+%d", offset, n)) }
 
 func TestPrefetch(t *testing.T) {
+	synctest.Test(t, testPrefetch) // within a period
+}
+
+func testPrefetch(t *testing.T) {
 	var p prefetched
 	var asked prefetches
 	const mib = 1 << 20
@@ -21,4 +27,20 @@ func TestPrefetch(t *testing.T) {
 	if got := fmt.Sprint([]string(asked)); got != want {
 		t.Errorf("read ahead %s, want %s", got, want)
 	}
+}
+
+// What was read ahead long ago may have left the memory.
+func TestPrefetchedIsReadAheadAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var p prefetched
+		var asked prefetches
+		for range 3 {
+			p.before(&asked, 5)
+			p.before(&asked, 6)
+			time.Sleep(prefetchPeriod)
+		}
+		if len(asked) != 3 {
+			t.Errorf("read ahead %d times in 3 periods", len(asked))
+		}
+	})
 }

@@ -326,6 +326,37 @@ func TestTreeThatIsWritten(t *testing.T) {
 	}
 }
 
+// What was placed may have changed before the tree was synced, however long its files have been left alone.
+func TestPlacedFilesAreHashedAgain(t *testing.T) {
+	s, tree := openVolumeStore(t, t.TempDir()), newDiskTree(t, 2)
+	s.clock.advance(time.Hour)
+	v, err := s.OpenTree(t.Context(), tree.dir, cafs.TreeVolumeOptions{Written: bytes.NewReader(nil)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer v.Close()
+	for _, f := range tree.files {
+		if err := v.Place(t.Context(), f.Path, f.Offset, f.Size); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := v.Seal(t.Context(), tree.dir, cafstest.Root(2).Root); err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for file, err := range s.TreeFiles(t.Context(), tree.dir) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n++; file.State != cafs.VolumeRacy {
+			t.Errorf("%s is %v, want racy", file.Path, file.State)
+		}
+	}
+	if n != len(tree.files) {
+		t.Errorf("%d files, want %d", n, len(tree.files))
+	}
+}
+
 func TestTreeRefuses(t *testing.T) {
 	store := mustOpen(t, t.TempDir(), Options{})
 	tree := newDiskTree(t, 1)

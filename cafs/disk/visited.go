@@ -38,7 +38,8 @@ func (v *visited) get(key cafs.Key) []location {
 }
 
 func (v *visited) forget(key cafs.Key) {
-	if at := v.of(key); at.Load() != nil {
-		at.Store(nil)
+	at := v.of(key)
+	if chunk := at.Load(); chunk != nil && chunk.key == key {
+		at.CompareAndSwap(chunk, nil)
 	}
 }

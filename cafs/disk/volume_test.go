@@ -443,6 +443,33 @@ func TestVolumeFreshAndRacy(t *testing.T) {
 	}
 }
 
+// lookedAt is a file of which each look tells, or not.
+type lookedAt struct {
+	goldenFile
+	tells bool
+}
+
+func (l lookedAt) eachLookTells() bool { return l.tells }
+
+func TestHashedSince(t *testing.T) {
+	const since, later = int64(1000), 1000 + int64(racyAge-racyAgeFine)
+	for _, test := range []struct {
+		name         string
+		tells        bool
+		since, ctime int64
+		want         int64
+	}{
+		{"each look tells", true, since, 1_500_000_000, later},
+		{"not each look tells", false, since, 1_500_000_000, since},
+		{"times in whole seconds", true, since, 2_000_000_000, since},
+		{"a file that could not be synced", true, 0, 1_500_000_000, 0},
+	} {
+		if got := hashedSince(test.since, lookedAt{tells: test.tells}, identity{ctime: test.ctime}); got != test.want {
+			t.Errorf("%s: %d, want %d", test.name, got, test.want)
+		}
+	}
+}
+
 func locationsOf(t *testing.T, store *Store, chunk cafs.Chunk) []location {
 	t.Helper()
 	locations, err := store.index.lookup(chunk.Key())

@@ -25,7 +25,7 @@ func rsyncTool() tool {
 func rsyncZTool() tool {
 	t := rsyncTool()
 	t.name, t.note = "rsync-z", "rsync with compression"
-	t.command = "rsync -rtz --stats rsync://HOLDER/m/FILE out"
+	t.command = "rsync -rtz --stats [--delete] rsync://HOLDER/m/FILE out"
 	t.prepare = func(_ context.Context, s *stage) (offer, error) { return rsyncOffer{s.content, true}, nil }
 	return t
 }

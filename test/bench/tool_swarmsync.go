@@ -21,7 +21,7 @@ func swarmsyncTool() tool {
 	return tool{
 		name:    "swarmsync",
 		note:    "TLS or QUIC, SHA-256 per chunk; the client of a running node",
-		command: "swarmsync get ROOT -o out",
+		command: "swarmsync get ROOT -o out --force [--delete]",
 		prepare: prepareSwarmsync,
 	}
 }

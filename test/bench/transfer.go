@@ -105,6 +105,11 @@ const transferMost = 4 * time.Minute
 func (b *bench) transfer(ctx context.Context, t transfer, ready offer) (run report.Run, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, transferMost, fmt.Errorf("it takes more than %v", transferMost))
 	defer cancel()
+	defer func() {
+		if err != nil && ctx.Err() != nil { // the error is that of a tool that was killed
+			err = fmt.Errorf("%w: %w", context.Cause(ctx), err)
+		}
+	}()
 	dir, err := b.directory("run")
 	if err != nil {
 		return run, err
