@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"os"
 	"path/filepath"
 
 	"github.com/swarmsync/swarmsync/test/bench/internal/report"
@@ -88,7 +87,7 @@ func (b *bench) intake(file content, in intake) *contender {
 		if err != nil {
 			return run, err
 		}
-		defer func() { err = errors.Join(err, b.box.Clear(), os.RemoveAll(dir)) }()
+		defer func() { err = errors.Join(err, b.box.Clear(), b.discard(dir, file)) }()
 		if in.prepare != nil {
 			if err := in.prepare(ctx, b, dir); err != nil {
 				return run, err

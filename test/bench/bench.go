@@ -293,6 +293,16 @@ func void(run report.Run, shaped bool) string {
 	return ""
 }
 
+// discard removes the directory of a run that is over. Those of trees stay until the workload is over: ext4 does not take an
+// inode again that was deleted in the last minutes, and looks at all of them for each new file, so that whoever comes next
+// would pay for many deleted files.
+func (b *bench) discard(dir string, c content) error {
+	if info, err := os.Stat(c.path); err == nil && info.IsDir() {
+		return nil
+	}
+	return os.RemoveAll(dir)
+}
+
 // clean removes the files of a workload that is over.
 func (b *bench) clean() error {
 	entries, err := os.ReadDir(b.box.Dir())

@@ -59,7 +59,7 @@ type round struct {
 	holders   []place
 	receivers []place
 	hub       place  // who runs there is near to everybody
-	dir       string // removed after the run
+	dir       string
 }
 
 // fetch is the timed part of a tool.
@@ -114,7 +114,7 @@ func (b *bench) transfer(ctx context.Context, t transfer, ready offer) (run repo
 	if err != nil {
 		return run, err
 	}
-	defer func() { err = errors.Join(err, b.box.Clear(), os.RemoveAll(dir)) }()
+	defer func() { err = errors.Join(err, b.box.Clear(), b.discard(dir, t.content)) }()
 	r := &round{bench: b, content: t.content, dir: dir}
 	traffic, err := r.lay(ctx, t)
 	if err != nil {
