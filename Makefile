@@ -5,6 +5,8 @@ FUZZTIME    ?= 10s
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOFUMPT     := mvdan.cc/gofumpt@v0.12.0
 PLATFORMS   := darwin/arm64 windows/amd64
+# All but what only measures and shows.
+PRODUCT     := ./cafs/... ./cmd/... ./discovery/... ./internal/... ./node/... ./protocol/... ./shuffle/...
 
 .PHONY: help build test race fuzz fuzz-short lint platforms demo check bench bench-peers bench-compare sim soak
 
@@ -18,7 +20,7 @@ test: ## all tests
 	$(GO) test ./...
 
 race: ## the tests under the race detector, but for those of examples and benchmarks
-	$(GO) test -short -race ./cafs/... ./cmd/... ./discovery/... ./internal/... ./node/... ./protocol/... ./shuffle/...
+	$(GO) test -short -race $(PRODUCT)
 
 fuzz: ## every fuzz target for FUZZTIME
 	GO="$(GO)" FUZZTIME=$(FUZZTIME) .ci/fuzz
@@ -34,7 +36,7 @@ lint: ## formatting, vet, staticcheck, go.mod
 
 platforms: ## build and vet for the other platforms
 	@for p in $(PLATFORMS); do echo "build and vet for $$p"; \
-		export GOOS=$${p%/*} GOARCH=$${p#*/} CGO_ENABLED=0; $(GO) build -o /dev/null ./cmd/... && $(GO) vet ./... || exit 1; done
+		export GOOS=$${p%/*} GOARCH=$${p#*/} CGO_ENABLED=0; $(GO) build -o /dev/null ./cmd/... && $(GO) vet $(PRODUCT) || exit 1; done
 
 demo: build ## the main job on real data: three nodes, one root hash, and a changed version
 	$(GO) run ./test/demo -bin bin/swarmsync

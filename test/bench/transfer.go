@@ -58,7 +58,7 @@ type round struct {
 	content   content
 	holders   []place
 	receivers []place
-	hub       place  // who runs there is near to everybody
+	hub       place // who runs there is near to everybody
 	dir       string
 }
 
