@@ -109,6 +109,23 @@ func (q *wishQueue) take() (taken takenChunk, ok bool) {
 	return takenChunk{}, false
 }
 
+// leastSent returns how often what take would choose was sent.
+func (q *wishQueue) leastSent() uint8 {
+	for len(q.wishes) > 0 {
+		w := q.wishes[0]
+		if w.chunks == nil {
+			return 0
+		}
+		least := q.sent.least(w)
+		if least <= w.least {
+			return least
+		}
+		w.least = least
+		heap.Fix(&q.wishes, 0)
+	}
+	return 0
+}
+
 // takeOf takes a chunk out of a wish.
 func (q *wishQueue) takeOf(w *queuedWish, number int) takenChunk {
 	taken := takenChunk{

@@ -45,6 +45,21 @@ func (s *sentCounts) take(w *queuedWish, atMost uint8) (number int, least uint8,
 	return 0, least, false
 }
 
+// least returns how often the chunk of a wish was sent that was sent least.
+func (s *sentCounts) least(w *queuedWish) (least uint8) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	row := s.ranges[w.rangeNumber]
+	if row == nil {
+		return 0
+	}
+	least = math.MaxUint8
+	for i := range w.left.Ones() {
+		least = min(least, row[i])
+	}
+	return least
+}
+
 // row returns the counts of a range of n chunks, or nil if there is no room for them. Where the room is used up, another
 // range of this root makes place: its chunks count as never sent, which costs a repeated chunk at most.
 func (s *sentCounts) row(rangeNumber int64, n int) []uint8 {

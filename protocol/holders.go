@@ -64,28 +64,30 @@ func (s *Holders) alone() bool { return s.sessions.Load() <= 1 }
 // free reports whether there are so few sessions that nobody needs a turn.
 func (s *Holders) free() bool { return s.sessions.Load() <= turnsFree }
 
-// mayStart reports whether a session may start a chunk now; if not, it is signalled when it may.
+// mayStart reports whether a session may start its next chunk now; if not, it is signalled when it may. Callers hold h.mu.
 func (s *Holders) mayStart(h *Holder, now time.Time) bool {
 	if s.free() {
 		return true
 	}
+	sent := h.queue.leastSent()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.turns.ask(h, now) {
+	if s.turns.ask(h, sent, now) {
 		return true
 	}
 	s.grant(now) // starts the timer, if need be
 	return false
 }
 
-// started notes that a session has started a chunk, up to which it has written so much.
-func (s *Holders) started(h *Holder, bytes, end int64, roundTrip time.Duration) {
+// started notes that a session has started a chunk, up to which it has written so much. pathTime is how long the chunk takes at
+// the best.
+func (s *Holders) started(h *Holder, bytes, end int64, pathTime time.Duration) {
 	if s.free() {
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.turns.begin(h, bytes, end, roundTrip, time.Now())
+	s.turns.begin(h, bytes, end, pathTime, time.Now())
 }
 
 // acked notes that a session's receiver has bytes more.
