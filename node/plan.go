@@ -73,6 +73,8 @@ type chunkPlace struct {
 	// heir is who gets it once the holder of asked has confirmed that it will not send it; claimant is who is to be asked
 	// for it next, while it is neither free nor asked for.
 	heir, claimant *holder
+	// returning tells that the holder of asked was told not to send it, and that it is free once that is confirmed.
+	returning bool
 	// moves is how often it was taken from a holder; holds is how many partial holders have it.
 	moves uint8
 	holds uint16
@@ -124,6 +126,20 @@ func (p *plan) skipOutside(first, last int64) {
 			p.finished++
 		}
 	}
+}
+
+// chunkBytes is about how large a chunk is.
+const chunkBytes = 37 << 10
+
+// rareBytes returns about how many bytes nobody was asked for that only complete holders have, of the ranges that are prepared.
+func (p *plan) rareBytes() int64 {
+	chunks := 0
+	for _, r := range p.open {
+		for rank := range 1 + min(rankMax, p.completes) {
+			chunks += r.freeOf[rank]
+		}
+	}
+	return int64(chunks) * chunkBytes
 }
 
 // done reports whether every range is prepared and nothing is needed any more.

@@ -150,7 +150,7 @@ func (p *plan) release(w *wish, chunk int) {
 	}
 	place.asked, place.second = place.second, nil
 	heir := place.heir
-	place.heir = nil
+	place.heir, place.returning = nil, false
 	if heir != nil {
 		heir.reserved -= w.size(chunk)
 	}

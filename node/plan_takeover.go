@@ -41,7 +41,7 @@ func (w *wish) cancel(bits protocol.Bits, now time.Time) cancel {
 // cancelling collects what is cancelled of one wish.
 type cancelling struct{ list []cancel }
 
-// add marks a chunk of a wish as h's, once its holder has confirmed.
+// add marks a chunk of a wish as h's once its holder has confirmed, or as free then if h is nil.
 func (c *cancelling) add(w *wish, chunk int, h *holder) {
 	i := slices.IndexFunc(c.list, func(other cancel) bool { return other.wish == w })
 	if i < 0 {
@@ -50,8 +50,12 @@ func (c *cancelling) add(w *wish, chunk int, h *holder) {
 	}
 	c.list[i].bits.Set(chunk)
 	place := w.place(chunk)
-	place.heir = h
 	place.moves++
+	if h == nil {
+		place.returning = true
+		return
+	}
+	place.heir = h
 	h.reserved += w.size(chunk)
 }
 
@@ -66,28 +70,57 @@ func (c *cancelling) sent(now time.Time) []cancel {
 // movable reports whether a chunk may be taken from the holder that was asked for it.
 func (w *wish) movable(chunk int) bool {
 	place := w.place(chunk)
-	return w.needed(chunk) && place.asked == w && place.heir == nil && place.second == nil && place.moves < movesMax
+	return w.needed(chunk) && place.asked == w && place.heir == nil && !place.returning && place.second == nil && place.moves < movesMax
 }
 
-// move takes chunks of some ranges, which h says it has now, from complete holders that will come to them later.
+// move takes chunks of some ranges, which h says it has now, from complete holders that will come to them later. Those that h
+// has no room for are taken back if a complete holder can be asked for something rarer instead: what is sent by many need not
+// be sent by who has what nobody else has.
 func (p *plan) move(h *holder, ranges []*plannedRange, now time.Time) []cancel {
 	var c cancelling
 	target := h.target()
+	rarer := p.freeByRank()
 	for _, r := range ranges {
 		for chunk := range r.places {
-			if h.expected() >= target {
+			if h.expected() >= target && rarer == (byRank{}) {
 				return c.sent(now)
 			}
 			w := r.places[chunk].asked
 			if w == nil || !w.holder.complete || !w.movable(chunk) || !h.canSend(r.number, chunk) {
 				continue
 			}
-			if w.holder.end(now) > h.endWith(w.size(chunk), now) {
+			if h.expected() < target && w.holder.end(now) > h.endWith(w.size(chunk), now) {
 				c.add(w, chunk, h)
+			} else if rarer.take(p.rank(r, chunk)) {
+				c.add(w, chunk, nil)
 			}
 		}
 	}
 	return c.sent(now)
+}
+
+// byRank counts chunks by their rank.
+type byRank [rankMax + 1]int
+
+// freeByRank counts the chunks that nobody was asked for.
+func (p *plan) freeByRank() (free byRank) {
+	for _, r := range p.open {
+		for rank, n := range r.freeOf {
+			free[rank] += n
+		}
+	}
+	return free
+}
+
+// take counts one chunk less that is rarer than those of a rank, and reports whether there was one.
+func (b *byRank) take(rank int) bool {
+	for rarer := range rank {
+		if b[rarer] > 0 {
+			b[rarer]--
+			return true
+		}
+	}
+	return false
 }
 
 // takeOver takes chunks from the holders that will be done last, as long as they will be done much later than h: the last
@@ -173,7 +206,7 @@ func (p *plan) secondOf(w *wish, h *holder, target int64, now time.Time) *wish {
 		if !w.needed(chunk) || place.asked != w || place.second != nil || size > room || !h.canSend(w.number(), chunk) {
 			continue
 		}
-		if place.heir != nil && now.Sub(w.holder.cancelled) < endgameSlack+2*w.holder.rtt {
+		if (place.heir != nil || place.returning) && now.Sub(w.holder.cancelled) < endgameSlack+2*w.holder.rtt {
 			continue // that it is not coming may be confirmed at any moment
 		}
 		if end <= h.endWith(own+size, now)+endgameSlack {
@@ -231,7 +264,12 @@ func (p *plan) uncancelled(c cancel) {
 // kept ends the reservations for chunks that are not waited for any more.
 func (p *plan) kept(w *wish, bits protocol.Bits) {
 	for chunk := range bits.Ones() {
-		if place := w.place(chunk); place.asked == w && place.heir != nil {
+		place := w.place(chunk)
+		if place.asked != w {
+			continue
+		}
+		place.returning = false
+		if place.heir != nil {
 			place.heir.reserved -= w.size(chunk)
 			place.heir = nil
 		}

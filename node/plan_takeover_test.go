@@ -113,10 +113,55 @@ func TestPlanMovesToAPartialHolder(t *testing.T) {
 	if wishes := wishesOf(w.plan, member, epoch); len(wishes) != 0 {
 		t.Fatal("the member is asked before the source has confirmed")
 	}
+	moved := 0
+	for chunk := range cancels[0].bits.Ones() {
+		if last.place(chunk).heir == member {
+			moved++
+		}
+	}
 	w.plan.confirmed(last, cancels[0].bits, epoch)
 	wishes := wishesOf(w.plan, member, epoch)
-	if len(wishes) != 1 || wishes[0].number() != last.number() || wishes[0].bits.Count() != cancels[0].bits.Count() {
-		t.Fatalf("asked of the member: %v", wishes)
+	if len(wishes) == 0 || wishes[0].number() != last.number() || wishes[0].bits.Count() != moved {
+		t.Fatalf("asked of the member: %v, not the %d chunks that it has room for", wishes, moved)
+	}
+}
+
+// What waits at the source and a member has now makes place for what only the source has, also if the member has no room.
+func TestPlanTakesBackWhatIsNotRareAnyMore(t *testing.T) {
+	w := newWorld(t, random(t), 64)
+	w.prepare()
+	source := w.plan.addHolder("source", true, haveMap{}, time.Millisecond)
+	w.ask(source, epoch)
+	var own haveMap
+	own.addWhole(int64(w.plan.order[len(w.plan.order)-1]), 1) // keeps it busy
+	member := w.plan.addHolder("member", false, own, time.Millisecond)
+	w.ask(member, epoch)
+	last := source.wishes[len(source.wishes)-1]
+	had := w.plan.ranges[last.number()]
+	tell := []protocol.HaveItem{{First: last.number(), Count: 1, Op: protocol.HaveAll}}
+	cancels, err := w.plan.told(member, tell, epoch)
+	if err != nil || len(cancels) != 1 || cancels[0].wish != last || cancels[0].bits.Count() != last.left.Count() {
+		t.Fatalf("%d wishes are cancelled (error %v)", len(cancels), err)
+	}
+	if again, err := w.plan.told(member, tell, epoch); err != nil || len(again) > 0 {
+		t.Fatalf("before the source has answered %d more wishes are cancelled (error %v)", len(again), err)
+	}
+	w.plan.confirmed(last, cancels[0].bits, epoch)
+	for chunk := range cancels[0].bits.Ones() {
+		if !had.free.Get(chunk) {
+			t.Fatalf("chunk %d is not free", chunk)
+		}
+	}
+	wishes := wishesOf(w.plan, source, epoch)
+	if len(wishes) == 0 {
+		t.Fatal("the source is asked for nothing instead")
+	}
+	for _, wish := range wishes {
+		for chunk := range wish.bits.Ones() {
+			if rank := w.plan.rank(wish.from, chunk); rank > 1 {
+				t.Fatalf("the source is asked for a chunk that %d have", rank)
+			}
+		}
 	}
 }
 
