@@ -18,6 +18,10 @@ const (
 	pagesAtOnce = 16
 	// pagesAhead is how many leaf pages a holder is asked for ahead, in requests that may be small.
 	pagesAhead = 4 * pagesAtOnce
+	// pageContentBytes is about how much content a leaf page lists.
+	pageContentBytes = 3 << 20
+	// pagesFar is the round trip from which on waiting for pages costs more than sending all of them.
+	pagesFar = 100 * time.Millisecond
 	// pagesLook is how many missing pages are looked at for neighbours of one that is needed first.
 	pagesLook = 1024
 	// A request is taken from a holder that has not answered it after pagesPatience and twice its round trip, if another is
@@ -43,8 +47,8 @@ func (f *fetch) askPages(s *session) {
 	for _, request := range s.pageRequests {
 		asked += request.pages
 	}
-	for asked < pagesAhead && len(s.pageRequests) < protocol.PagesOutstandingMax {
-		request, pages, ok := f.nextPages()
+	for asked < f.pagesWanted(s) && len(s.pageRequests) < protocol.PagesOutstandingMax {
+		request, pages, ok := f.nextPages(s)
 		if !ok {
 			return
 		}
@@ -57,13 +61,56 @@ func (f *fetch) askPages(s *session) {
 	}
 }
 
-// nextPages returns what to ask for next: the first page, in the plan's order, that is missing and that nobody was asked
-// for, with the leaf pages after it; and how many pages were missing of it. Callers hold f.mu.
-func (f *fetch) nextPages() (request protocol.PagesRequest, pages int, ok bool) {
+// pagesWanted returns how many leaf pages a holder should be asked for ahead. A complete one near by is asked for no more than
+// the next wishes need, as for data: of those who begin together each gets other pages from it then, and the rest from each
+// other. What partial holders have too is no reason to wait: they have it because it was asked for first. Callers hold f.mu.
+func (f *fetch) pagesWanted(s *session) int {
+	if !f.thrifty(s) {
+		return pagesAhead
+	}
+	target := s.holder.target()
+	if f.preparersIdle < preparers || f.plan.rareBytes() >= target/2 {
+		return 0
+	}
+	return min(pagesAhead, 1+int(target/pageContentBytes))
+}
+
+// thrifty reports whether a holder is asked for few pages: a complete one near by, for a whole root of which nothing may be here.
+func (f *fetch) thrifty(s *session) bool {
+	return s.holder.complete && s.holder.rtt < pagesFar && !f.hasOthers && !f.opts.DryRun && f.opts.Path == ""
+}
+
+// pagesAtOnce is how many leaf pages of the data one request to a holder may be for: what it is asked for ahead, and of a partial
+// one a page that it has for certain. Callers hold f.mu.
+func (f *fetch) pagesAtOnce(s *session) int {
+	switch {
+	case s == nil || !f.completeSession():
+		return pagesAtOnce
+	case s.holder.complete:
+		return min(pagesAtOnce, max(1, f.pagesWanted(s)))
+	default:
+		return 1
+	}
+}
+
+// completeSession reports whether somebody is asked who has all pages.
+func (f *fetch) completeSession() bool {
+	for _, s := range f.sessions {
+		if s.holder.complete {
+			return true
+		}
+	}
+	return false
+}
+
+// nextPages returns what to ask a holder for next: the first page, in the plan's order, that is missing and that nobody was
+// asked for, with the leaf pages after it; and how many pages were missing of it. With no holder it is what any may be asked for.
+// Callers hold f.mu.
+func (f *fetch) nextPages(s *session) (request protocol.PagesRequest, pages int, ok bool) {
 	// The entries come first: until they are known, nothing can be written to its place.
 	for _, page := range f.entriesMissing() {
 		if !f.pageAsked(streamEntries, page) {
-			request, pages = f.withOthers(streamEntries, page, page.FirstItem)
+			request, pages = f.withOthers(streamEntries, page, page.FirstItem, pagesAtOnce)
 			return request, pages, true
 		}
 	}
@@ -71,6 +118,7 @@ func (f *fetch) nextPages() (request protocol.PagesRequest, pages int, ok bool) 
 		return protocol.PagesRequest{}, 0, false // it is not known which others are needed
 	}
 	outline, order := f.content.outline, f.plan.order
+	onlyOwn := s != nil && !s.holder.complete && f.completeSession()
 	for i := f.pageCursor; i < min(len(order), f.pageCursor+scanMax); i++ {
 		number := int64(order[i])
 		if f.plan.state[number] == rangePrepared || outline.RangeKnown(number) {
@@ -79,11 +127,14 @@ func (f *fetch) nextPages() (request protocol.PagesRequest, pages int, ok bool) 
 			}
 			continue
 		}
+		if onlyOwn && !s.holder.mayHave(number) {
+			continue // it may have the pages of other ranges too, but that is not certain
+		}
 		for _, page := range outline.RangeMissing(number) {
 			if f.pageAsked(streamData, page) {
 				continue
 			}
-			request, pages = f.withOthers(streamData, page, itemAt(page, number))
+			request, pages = f.withOthers(streamData, page, itemAt(page, number), f.pagesAtOnce(s))
 			return request, pages, true
 		}
 	}
@@ -91,18 +142,18 @@ func (f *fetch) nextPages() (request protocol.PagesRequest, pages int, ok bool) 
 }
 
 // withOthers makes a request of a missing page and others that are likely to be needed. at is the item below it that is
-// needed first, if it is not a leaf page. Callers hold f.mu.
-func (f *fetch) withOthers(stream int, page cafs.PageInfo, at int64) (request protocol.PagesRequest, pages int) {
+// needed first, if it is not a leaf page; most is how many leaf pages it may be. Callers hold f.mu.
+func (f *fetch) withOthers(stream int, page cafs.PageInfo, at int64, most int) (request protocol.PagesRequest, pages int) {
 	if page.Level == 0 {
-		return f.withNeighbours(stream, page)
+		return f.withNeighbours(stream, page, most)
 	}
 	// All below it; or, if there may be an older version here, only what leads to the item: the rest is asked for when it is
 	// known what of it is here.
 	first, last := page.FirstItem, page.FirstItem+page.Items-1
-	if f.hasOthers {
+	if f.hasOthers || most < pagesAtOnce {
 		first, last = at, at
 	}
-	return protocol.PagesRequest{Stream: stream, Level: page.Level, First: first, Last: last}, pagesAtOnce
+	return protocol.PagesRequest{Stream: stream, Level: page.Level, First: first, Last: last}, most
 }
 
 // itemAt guesses which item below a page begins a range.
@@ -115,11 +166,11 @@ func itemAt(page cafs.PageInfo, number int64) int64 {
 }
 
 // withNeighbours makes one request of a missing leaf page and those after it that are missing too. Callers hold f.mu.
-func (f *fetch) withNeighbours(stream int, first cafs.PageInfo) (request protocol.PagesRequest, pages int) {
+func (f *fetch) withNeighbours(stream int, first cafs.PageInfo, most int) (request protocol.PagesRequest, pages int) {
 	last, pages := first, 1
 	missing := f.content.list(stream).Missing(pagesLook)
 	i := slices.IndexFunc(missing, func(p cafs.PageInfo) bool { return p.Level == 0 && p.FirstItem == first.FirstItem })
-	for ; i >= 0 && i+1 < len(missing) && pages < pagesAtOnce; pages++ {
+	for ; i >= 0 && i+1 < len(missing) && pages < most; pages++ {
 		i++
 		next := missing[i]
 		if next.Level != 0 || next.FirstItem != last.FirstItem+last.Items || f.pageAsked(stream, next) {

@@ -219,6 +219,7 @@ func (f *fetch) refill(s *session, now time.Time) {
 		s.wishes[w.id] = &openWish{w, w.bits.Count()}
 	}
 	f.sendCancels(cancels)
+	f.askPages(s)
 }
 
 // sendCancels takes wishes back, or leaves them where they are if nothing of them is outstanding any more. Callers hold f.mu.

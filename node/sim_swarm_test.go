@@ -240,7 +240,7 @@ func (s *simStore) Get(ctx context.Context, key cafs.Key, buf []byte) ([]byte, e
 		return data, nil
 	}
 	m, since := s.member, time.Since(s.swarm.started)
-	if m.freezes > 0 && since >= m.freezes {
+	if m.freezes > 0 && since >= m.freezes && !s.swarm.pages[key] { // pages it reads itself
 		<-ctx.Done()
 		return nil, context.Cause(ctx)
 	}
