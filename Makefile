@@ -34,9 +34,11 @@ lint: ## formatting, vet, staticcheck, go.mod
 	$(GO) run $(STATICCHECK) ./...
 	$(GO) mod tidy -diff
 
-platforms: ## build and vet for the other platforms
-	@for p in $(PLATFORMS); do echo "build and vet for $$p"; \
-		export GOOS=$${p%/*} GOARCH=$${p#*/} CGO_ENABLED=0; $(GO) build -o /dev/null ./cmd/... && $(GO) vet $(PRODUCT) || exit 1; done
+# No file is for macOS alone, so that vet for Windows sees all that differs.
+platforms: ## build for the other platforms, and vet for one of them
+	@for p in $(PLATFORMS); do echo "build for $$p"; \
+		GOOS=$${p%/*} GOARCH=$${p#*/} CGO_ENABLED=0 $(GO) build -o /dev/null ./cmd/... || exit 1; done
+	GOOS=windows GOARCH=amd64 CGO_ENABLED=0 $(GO) vet $(PRODUCT)
 
 demo: build ## the main job on real data: three nodes, one root hash, and a changed version
 	$(GO) run ./test/demo -bin bin/swarmsync

@@ -232,7 +232,14 @@ func (f *fetch) pagesDone(s *session, m protocol.DoneMessage, now time.Time) {
 func (f *fetch) page(ctx context.Context, s *session, m protocol.PageMessage) error {
 	f.mu.Lock()
 	request := s.pageRequests[m.Request].PagesRequest
+	s.storing = true
 	f.mu.Unlock()
+	defer func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		s.storing = false
+		s.hear(time.Now())
+	}()
 	outline := f.content.list(request.Stream)
 	// What comes before a page in the answer came before it on the stream, so its place is known.
 	pages, _ := outline.PagesFor(request.Level, request.First, request.Last, m.Number+1)

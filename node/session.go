@@ -28,6 +28,7 @@ type session struct {
 	pageRequests map[uint64]pagesAsked
 	pagesPause   time.Time // not zero: it turned pages down, and is not asked for any before
 	pageRefusals int       // since it last sent a page
+	storing      bool      // a page: nothing is read meanwhile, whatever the holder sends
 	heard        time.Time
 	bytesIn      int64 // when it was last looked at, to tell a slow holder from a silent one
 	dropped      error
@@ -328,7 +329,7 @@ func (f *fetch) stalled(now time.Time) map[*session]error {
 // takes longer than a holder may be silent. Callers hold fetch.mu.
 func (s *session) listen(now time.Time) bool {
 	in, _ := s.receiver.Traffic()
-	if in == s.bytesIn {
+	if in == s.bytesIn && !s.storing {
 		return false
 	}
 	s.bytesIn = in

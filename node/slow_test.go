@@ -13,17 +13,19 @@ import (
 )
 
 // A disk that stood still for longer than a holder may be silent once cost the fetch all its holders: their chunks had
-// come, but waited to be stored.
+// come, but waited to be stored. So does a page, and what comes behind it.
 func TestSlowDiskIsNotTheHoldersFault(t *testing.T) {
 	t.Parallel()
-	for name, size := range map[string]int{"all chunks wait": 3 << 20, "holders wait too": 24 << 20} {
+	for name, test := range map[string]struct{ size, puts int }{
+		"all chunks wait": {3 << 20, 30}, "holders wait too": {24 << 20, 30}, "pages wait": {24 << 20, 0},
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			content := noise(size, 12)
+			content := noise(test.size, 12)
 			holder := start(t, node.Config{})
 			link := add(t, holder, content)
 			link.Peers = []peer.AddrInfo{at(t, holder)}
-			store := newGate(memory.New(), 30)
+			store := newGate(memory.New(), test.puts)
 			const stall = 300 * time.Millisecond
 			cfg := node.Config{Store: store, DisableDHT: true}
 			cfg.SetPatience(5*time.Second, stall, 100*time.Millisecond)
