@@ -67,31 +67,30 @@ type fetch struct {
 	beginning sync.Mutex
 
 	// mu guards what follows. It is not held while anybody reads, writes or hashes.
-	mu            sync.Mutex
-	changed       *sync.Cond // for the preparers: there may be something to prepare
-	content       *content   // nil until the record is known
-	out           destination
-	treeBegun     bool // the entries of a tree are here, and its output is being made
-	part          span // of the data stream that is fetched; valid once ready
-	ready         bool // chunks may be written
-	hasOthers     bool // the catalog has other roots, so that parts of the list may be here
-	plan          *plan
-	preparersIdle int                        // that wait for something to prepare
-	pageCursor    int                        // the list of everything before it in the plan's order is here
-	ranges        map[int64]cafs.RangeChunks // the ranges that chunks are awaited of
-	oldParts      map[int64]map[int]oldPart  // of these, what may be like their chunks; the inner maps are never changed
-	awaited       map[cafs.Key][]placeAt     // places of a chunk that is being fetched, beside the one it is wished at
-	httpBytes     int64                      // that came by HTTP, and were not counted yet
-	news          news
-	announced     bool
-	sessions      map[peer.ID]*session
-	shares        []*PeerShare     // of every peer that had a session
-	liars         map[peer.ID]bool // peers that are not worth another session
-	stallers      map[peer.ID]bool // peers that stalled in a session
-	searchStart   time.Time
-	idleSince     time.Time
-	result        Result
-	dropped       []*PeerError
+	mu          sync.Mutex
+	changed     *sync.Cond // for the preparers: there may be something to prepare
+	content     *content   // nil until the record is known
+	out         destination
+	treeBegun   bool // the entries of a tree are here, and its output is being made
+	part        span // of the data stream that is fetched; valid once ready
+	ready       bool // chunks may be written
+	hasOthers   bool // the catalog has other roots, so that parts of the list may be here
+	plan        *plan
+	pageCursor  int                        // the list of everything before it in the plan's order is here
+	ranges      map[int64]cafs.RangeChunks // the ranges that chunks are awaited of
+	oldParts    map[int64]map[int]oldPart  // of these, what may be like their chunks; the inner maps are never changed
+	awaited     map[cafs.Key][]placeAt     // places of a chunk that is being fetched, beside the one it is wished at
+	httpBytes   int64                      // that came by HTTP, and were not counted yet
+	news        news
+	announced   bool
+	sessions    map[peer.ID]*session
+	shares      []*PeerShare     // of every peer that had a session
+	liars       map[peer.ID]bool // peers that are not worth another session
+	stallers    map[peer.ID]bool // peers that stalled in a session
+	searchStart time.Time
+	idleSince   time.Time
+	result      Result
+	dropped     []*PeerError
 }
 
 // FetchOptions says how to fetch. The zero value fetches into the store only.
@@ -358,7 +357,7 @@ func (f *fetch) begun(ctx context.Context, whole span, out destination) {
 	}
 	f.changed.Broadcast()
 	f.checkComplete()
-	if _, _, missing := f.nextPages(nil); missing {
+	if _, _, missing := f.nextPages(); missing {
 		f.startSearch(ctx)
 	}
 }

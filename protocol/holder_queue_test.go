@@ -149,7 +149,11 @@ func TestQueueAgainstAPlainOne(t *testing.T) {
 				plain[i] = slices.DeleteFunc(plain[i], func(other plainChunk) bool { return other == w })
 				continue
 			}
+			least := queues[i].leastSent()
 			want := plain[i].take(sent)
+			if before := sent[want.name()] - 1; want.id > 0 && int(least) != before {
+				t.Fatalf("what comes next was sent %d times, not %d", before, least)
+			}
 			taken, ok := queues[i].take()
 			if got := (plainChunk{taken.wish, taken.at.Range, taken.at.Number, want.chunks}); ok && got != want || ok != (want.id > 0) {
 				t.Fatalf("took %+v, want %+v", got, want)

@@ -18,10 +18,13 @@ type turns[S comparable] struct {
 	bytes    int64       // of the turns taken
 	waiting  []waiter[S] // in the order in which they came
 
-	arrivals rateMeter
-	pathTime time.Duration // of half of the chunks started it is longer, of the others shorter; 0 if none is known
-	// latency is the time from the start of a chunk to its ACK: of half of the chunks it is longer, of the others shorter.
-	latency time.Duration
+	arrivals  rateMeter
+	roundTrip time.Duration // of half of the chunks started it is longer, of the others shorter; 0 if none is known
+	// excess is the time from the start of a chunk to its ACK beyond the round trip: of half of the chunks it is longer, of the
+	// others shorter. excessMin is the least that it has been, 0 if it is not known.
+	excess, excessMin time.Duration
+	// more is what may be on its way out beyond turnsBytes, in bytes, as long as that does not make chunks take longer.
+	more int64
 }
 
 // waiter is a session that waits for a turn.
@@ -37,17 +40,18 @@ type turn[S comparable] struct {
 	sent    uint8 // how often the chunk was sent that the turn was given for
 	started bool
 	bytes   int64
-	end     int64     // what the session has written with the chunk
-	since   time.Time // when the chunk was started
+	end     int64         // what the session has written with the chunk
+	since   time.Time     // when the chunk was started
+	path    time.Duration // the smallest round trip of the session
 	until   time.Time
 }
 
 const (
 	// turnsFree is the number of sessions up to which all of them may be written to at a time.
 	turnsFree = 16
-	// turnsBytes is what may be on its way out beyond that: 11 chunks of the usual size. With fewer, paths that differ run
-	// dry; with more, each hop in a swarm takes longer.
-	turnsBytes = 11 * turnBytes
+	// turnsBytes is what may be on its way out beyond that, and beyond what paths hold: 7 chunks of the usual size. With
+	// fewer, paths that differ run dry; with more, each hop in a swarm takes longer.
+	turnsBytes = 7 * turnBytes
 	// turnBytes is what a turn counts for until the chunk is known.
 	turnBytes = 40 << 10
 	// turnUnused is how long a session may leave its turn unused: its writer is blocked, or reads from a slow disk.
@@ -61,6 +65,8 @@ const (
 	// than ACKs take of late: where all receivers are busy all are late, and starting more would make them later.
 	turnLate      = 1.1
 	turnLateUsual = 2
+	// turnQueue is how much longer than at the best, and a quarter, chunks may take while more is let out than turnsBytes.
+	turnQueue = 5 * time.Millisecond
 )
 
 // ask reports whether a session may start a chunk now; sent is how often that was sent before. If not, the session is in the
@@ -103,37 +109,51 @@ func (t *turns[S]) next(now time.Time) int {
 }
 
 // begin notes that a session has started a chunk; end is what it has written with it.
-func (t *turns[S]) begin(s S, bytes, end int64, pathTime time.Duration, now time.Time) {
+func (t *turns[S]) begin(s S, bytes, end int64, roundTrip time.Duration, now time.Time) {
 	i := t.given(s)
 	if i < 0 {
 		return // turns were free when it asked
 	}
-	t.usual(pathTime)
+	t.usual(roundTrip)
 	t.bytes += bytes - t.taken[i].bytes
-	t.taken[i] = turn[S]{session: s, started: true, bytes: bytes, end: end, since: now, until: now.Add(t.longest())}
+	t.taken[i] = turn[S]{session: s, started: true, bytes: bytes, end: end, since: now, path: roundTrip, until: now.Add(t.longest())}
 }
 
 // usual takes into account how long a chunk takes at the best, to its receiver and the ACK back.
-func (t *turns[S]) usual(pathTime time.Duration) {
-	step := t.pathTime/32 + 100*time.Microsecond
+func (t *turns[S]) usual(roundTrip time.Duration) {
+	step := t.roundTrip/32 + 100*time.Microsecond
 	switch {
-	case pathTime == 0:
-	case t.pathTime == 0:
-		t.pathTime = pathTime
-	case pathTime > t.pathTime:
-		t.pathTime = min(pathTime, t.pathTime+step)
+	case roundTrip == 0:
+	case t.roundTrip == 0:
+		t.roundTrip = roundTrip
+	case roundTrip > t.roundTrip:
+		t.roundTrip = min(roundTrip, t.roundTrip+step)
 	default:
-		t.pathTime = max(pathTime, t.pathTime-step)
+		t.roundTrip = max(roundTrip, t.roundTrip-step)
 	}
 }
 
-// took takes into account how long a chunk took, or at least took.
-func (t *turns[S]) took(d time.Duration) {
-	step := t.latency/16 + time.Millisecond
-	if d > t.latency {
-		t.latency = min(d, t.latency+step)
-	} else {
-		t.latency = max(d, t.latency-step)
+// took takes into account how long a chunk took beyond the round trip, or at least took.
+func (t *turns[S]) took(excess time.Duration) {
+	step := t.excess/32 + 500*time.Microsecond
+	if excess > t.excess {
+		t.excess = min(excess, t.excess+step)
+		return
+	}
+	t.excess = max(excess, t.excess-step)
+	if t.excessMin == 0 || t.excess < t.excessMin {
+		t.excessMin = t.excess
+	}
+}
+
+// adjust lets more be on its way, or less, after a chunk has arrived: more while others wait and chunks take no longer for it.
+// Then it is not this side's uplink that they wait for, but each for its receiver.
+func (t *turns[S]) adjust(bytes int64) {
+	switch {
+	case t.excessMin == 0 || t.excess > t.excessMin+t.excessMin/4+turnQueue:
+		t.more = max(0, t.more-bytes/2)
+	case len(t.waiting) > 0:
+		t.more += bytes / 8
 	}
 }
 
@@ -143,9 +163,9 @@ func (t *turns[S]) longest() time.Duration {
 	if rate == 0 {
 		return turnFirst
 	}
-	leaves := time.Duration(turnsBytes / rate * float64(time.Second))
-	should := time.Duration(turnLate * float64(t.pathTime+AckInterval+leaves))
-	return min(max(should, turnLateUsual*t.latency), turnLongest)
+	leaves := time.Duration(float64(turnsBytes+t.more) / rate * float64(time.Second))
+	should := time.Duration(turnLate * float64(t.roundTrip+AckInterval+leaves))
+	return min(max(should, turnLateUsual*(t.excess+t.roundTrip)), turnLongest)
 }
 
 // acked notes that a session's receiver has bytes more, of what was written up to an end.
@@ -154,7 +174,8 @@ func (t *turns[S]) acked(s S, bytes, upTo int64, now time.Time) {
 	t.drop(func(given turn[S]) bool {
 		over := given.session == s && given.started && given.end <= upTo
 		if over {
-			t.took(now.Sub(given.since))
+			t.took(max(time.Microsecond, now.Sub(given.since)-given.path))
+			t.adjust(given.bytes)
 		}
 		return over
 	})
@@ -166,9 +187,12 @@ func (t *turns[S]) pass(s S) {
 	t.drop(func(given turn[S]) bool { return given.session == s && !given.started })
 }
 
-// leave forgets a session.
+// leave forgets a session, and with the last that needed turns what was learned: others come from elsewhere.
 func (t *turns[S]) leave(s S) {
 	t.sessions--
+	if t.sessions <= turnsFree {
+		t.excess, t.excessMin, t.more = 0, 0, 0
+	}
 	t.pass(s)
 	t.drop(func(given turn[S]) bool { return given.session == s })
 }
@@ -199,8 +223,8 @@ func (t *turns[S]) grant(now time.Time) (granted []S, wait time.Duration) {
 
 // room reports whether there is a turn to give.
 func (t *turns[S]) room() bool {
-	underWay := t.arrivals.rate() * (t.pathTime + AckInterval).Seconds()
-	return t.bytes+turnBytes <= turnsBytes+int64(underWay)
+	underWay := t.arrivals.rate() * (t.roundTrip + AckInterval).Seconds()
+	return t.bytes+turnBytes <= turnsBytes+t.more+int64(underWay)
 }
 
 func (t *turns[S]) give(w waiter[S], now time.Time) {

@@ -118,16 +118,6 @@ func (w *ackWindow) ack(received int64, now time.Time) {
 	w.acked, w.steppedAt = received, now
 }
 
-// pathTime returns how long bytes take to the receiver and their ACK back, by the smallest round trip and the best rate: what
-// they took in addition they have waited for others. It is 0 if that is not known.
-func (w *ackWindow) pathTime(bytes int64) time.Duration {
-	rate := max(w.best[0], w.best[1])
-	if rate == 0 {
-		return w.roundTrip
-	}
-	return w.roundTrip + time.Duration(float64(bytes)/rate*float64(time.Second))
-}
-
 // answered enters how long the receiver took to answer something. For something small that is closer to a round trip than
 // what chunks take, even when nothing is before them.
 func (w *ackWindow) answered(took time.Duration) {

@@ -209,7 +209,7 @@ func (h *Holder) gatherChunk(ctx context.Context, taken takenChunk, burst int64)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.window.written += int64(len(data))
-	h.holders.started(h, int64(len(data)), h.window.written, h.window.pathTime(int64(len(data))))
+	h.holders.started(h, int64(len(data)), h.window.written, h.window.roundTrip)
 	return nil
 }
 

@@ -79,15 +79,14 @@ func (s *Holders) mayStart(h *Holder, now time.Time) bool {
 	return false
 }
 
-// started notes that a session has started a chunk, up to which it has written so much. pathTime is how long the chunk takes at
-// the best.
-func (s *Holders) started(h *Holder, bytes, end int64, pathTime time.Duration) {
+// started notes that a session has started a chunk, up to which it has written so much.
+func (s *Holders) started(h *Holder, bytes, end int64, roundTrip time.Duration) {
 	if s.free() {
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.turns.begin(h, bytes, end, pathTime, time.Now())
+	s.turns.begin(h, bytes, end, roundTrip, time.Now())
 }
 
 // acked notes that a session's receiver has bytes more.
