@@ -76,6 +76,7 @@ type fetch struct {
 	ready       bool // chunks may be written
 	hasOthers   bool // the catalog has other roots, so that parts of the list may be here
 	plan        *plan
+	idle        int                        // preparers that wait for something to prepare
 	pageCursor  int                        // the list of everything before it in the plan's order is here
 	ranges      map[int64]cafs.RangeChunks // the ranges that chunks are awaited of
 	oldParts    map[int64]map[int]oldPart  // of these, what may be like their chunks; the inner maps are never changed
@@ -357,7 +358,7 @@ func (f *fetch) begun(ctx context.Context, whole span, out destination) {
 	}
 	f.changed.Broadcast()
 	f.checkComplete()
-	if _, _, missing := f.nextPages(); missing {
+	if _, _, missing := f.nextPages(nil, pagesAtOnce); missing {
 		f.startSearch(ctx)
 	}
 }

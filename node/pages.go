@@ -47,8 +47,8 @@ func (f *fetch) askPages(s *session) {
 	for _, request := range s.pageRequests {
 		asked += request.pages
 	}
-	for asked < f.pagesWanted(s) && len(s.pageRequests) < protocol.PagesOutstandingMax {
-		request, pages, ok := f.nextPages(s)
+	for wanted := f.pagesWanted(s); asked < wanted && len(s.pageRequests) < protocol.PagesOutstandingMax; {
+		request, pages, ok := f.nextPages(s, min(pagesAtOnce, wanted-asked))
 		if !ok {
 			return
 		}
@@ -69,7 +69,7 @@ func (f *fetch) pagesWanted(s *session) int {
 		return pagesAhead
 	}
 	target := s.holder.target()
-	if f.preparersIdle < preparers || f.plan.rareBytes() >= target/2 {
+	if f.idle < preparers || f.plan.rareBytes() >= target/2 {
 		return 0
 	}
 	return min(pagesAhead, 1+int(target/pageContentBytes))
@@ -80,20 +80,7 @@ func (f *fetch) thrifty(s *session) bool {
 	return s.holder.complete && s.holder.rtt < pagesFar && !f.hasOthers && !f.opts.DryRun && f.opts.Path == ""
 }
 
-// pagesAtOnce is how many leaf pages of the data one request to a holder may be for: what it is asked for ahead, and of a partial
-// one a page that it has for certain. Callers hold f.mu.
-func (f *fetch) pagesAtOnce(s *session) int {
-	switch {
-	case s == nil || !f.completeSession():
-		return pagesAtOnce
-	case s.holder.complete:
-		return min(pagesAtOnce, max(1, f.pagesWanted(s)))
-	default:
-		return 1
-	}
-}
-
-// completeSession reports whether somebody is asked who has all pages.
+// completeSession reports whether there is a session with somebody who has all pages. Callers hold f.mu.
 func (f *fetch) completeSession() bool {
 	for _, s := range f.sessions {
 		if s.holder.complete {
@@ -104,9 +91,9 @@ func (f *fetch) completeSession() bool {
 }
 
 // nextPages returns what to ask a holder for next: the first page, in the plan's order, that is missing and that nobody was
-// asked for, with the leaf pages after it; and how many pages were missing of it. With no holder it is what any may be asked for.
-// Callers hold f.mu.
-func (f *fetch) nextPages(s *session) (request protocol.PagesRequest, pages int, ok bool) {
+// asked for, with the leaf pages after it, most pages in all; and how many pages were missing of it. With no holder it is what
+// any may be asked for. Callers hold f.mu.
+func (f *fetch) nextPages(s *session, most int) (request protocol.PagesRequest, pages int, ok bool) {
 	// The entries come first: until they are known, nothing can be written to its place.
 	for _, page := range f.entriesMissing() {
 		if !f.pageAsked(streamEntries, page) {
@@ -119,6 +106,9 @@ func (f *fetch) nextPages(s *session) (request protocol.PagesRequest, pages int,
 	}
 	outline, order := f.content.outline, f.plan.order
 	onlyOwn := s != nil && !s.holder.complete && f.completeSession()
+	if onlyOwn {
+		most = 1
+	}
 	for i := f.pageCursor; i < min(len(order), f.pageCursor+scanMax); i++ {
 		number := int64(order[i])
 		if f.plan.state[number] == rangePrepared || outline.RangeKnown(number) {
@@ -134,7 +124,7 @@ func (f *fetch) nextPages(s *session) (request protocol.PagesRequest, pages int,
 			if f.pageAsked(streamData, page) {
 				continue
 			}
-			request, pages = f.withOthers(streamData, page, itemAt(page, number), f.pagesAtOnce(s))
+			request, pages = f.withOthers(streamData, page, itemAt(page, number), most)
 			return request, pages, true
 		}
 	}

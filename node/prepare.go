@@ -34,10 +34,10 @@ func (f *fetch) nextRange(ctx context.Context) (number int64, ok bool) {
 				return number, true
 			}
 		}
-		f.preparersIdle++
+		f.idle++
 		f.askPagesAll() // there may be nothing to prepare for lack of them
 		f.changed.Wait()
-		f.preparersIdle--
+		f.idle--
 	}
 	return 0, false
 }

@@ -22,6 +22,8 @@ type simScenario struct {
 	// ratioMax and copiesMax are the most that a member's time may be as a multiple of its bound, and the most copies that
 	// those who hold the content may send; 0: they are not bounded.
 	ratioMax, copiesMax float64
+	// listsMax is the same for how often they may send the list.
+	listsMax float64
 }
 
 // simGrowthMax is how much longer a crowd of 128 may take for 64 MiB than one of 8.
@@ -197,7 +199,7 @@ func simCrowds() []simScenario {
 		},
 		{
 			name: "small crowd of 8", wire: overUnevenStreams, size: 16 * mib, short: true, members: crowd(home, home, 8),
-			ratioMax: 1.25, copiesMax: 1.14, // more if everybody took the whole list from the source
+			ratioMax: 1.25, copiesMax: 1.14, listsMax: 9,
 		},
 	}
 	for _, series := range []struct {

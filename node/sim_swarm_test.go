@@ -69,6 +69,7 @@ type simSwarm struct {
 
 	chunks  simChunks
 	pages   map[cafs.Key]bool
+	lists   atomic.Int64 // pages that those who hold the content have sent
 	started time.Time
 	leaving sync.WaitGroup
 }
@@ -248,6 +249,9 @@ func (s *simStore) Get(ctx context.Context, key cafs.Key, buf []byte) ([]byte, e
 		m.lied.Store(true)
 		data[0] ^= 1
 	}
+	if m.holds && s.swarm.pages[key] {
+		s.swarm.lists.Add(1)
+	}
 	if sent := m.sent.Add(int64(len(data))); m.leavesAfter > 0 && sent >= m.leavesAfter {
 		s.swarm.remove(m)
 	}
@@ -264,6 +268,9 @@ func (s *simSwarm) copies() float64 {
 	}
 	return float64(sent) / float64(s.size)
 }
+
+// listsSent is how often those who held the content from the start have sent its list.
+func (s *simSwarm) listsSent() float64 { return float64(s.lists.Load()) / float64(len(s.pages)) }
 
 // twice is the share of the bytes that came to somebody who had them already.
 func (s *simSwarm) twice() float64 {

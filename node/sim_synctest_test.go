@@ -134,6 +134,9 @@ func (c simScenario) run(t *testing.T, seed uint64, bares map[string]time.Durati
 		t.Logf("each: %s", strings.Join(times, " "))
 	}
 	c.check(t, r)
+	if lists := s.listsSent(); c.listsMax > 0 && lists > c.listsMax {
+		t.Errorf("the list was sent %.2f times by those who had it, want at most %.2f", lists, c.listsMax)
+	}
 	s.checkLiars(t)
 	return r
 }
