@@ -77,3 +77,33 @@ func TestSecondCopyOfAChunkChangesNothing(t *testing.T) {
 		t.Errorf("%d bytes are counted as fetched and %d as duplicate", f.result.Fetched, f.result.Duplicate)
 	}
 }
+
+// All buffers were once made, in turns, by whoever reads one chunk at a time.
+func TestBuffersAreMadeWhenNeeded(t *testing.T) {
+	f := &fetch{buffers: make(chan []byte, buffersMax), unmade: make(chan struct{}, buffersMax)}
+	for range buffersMax {
+		f.unmade <- struct{}{}
+	}
+	take := func() []byte {
+		buf, err := f.buffer(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return buf
+	}
+	for range 2 * buffersMax {
+		f.buffers <- take()
+	}
+	if made := buffersMax - len(f.unmade); made != 1 {
+		t.Errorf("%d buffers were made for one at a time", made)
+	}
+	for range buffersMax {
+		if f.buffersInUse() {
+			t.Fatal("buffers are said to be in use that are not")
+		}
+		take()
+	}
+	if !f.buffersInUse() {
+		t.Error("there are more buffers than may be")
+	}
+}

@@ -54,7 +54,8 @@ type fetch struct {
 	trusted    bool               // what the store says it has need not be read; set before there is a plan
 
 	jobs    chan arrival
-	buffers chan []byte
+	buffers chan []byte   // that are free
+	unmade  chan struct{} // one for each buffer that could be made
 	events  events
 
 	unhold func()                  // ends the hold on what is here, once the catalog needs all of that
@@ -152,6 +153,7 @@ func (n *Node) Fetch(ctx context.Context, link Link, opts FetchOptions) (Result,
 		started:  time.Now(),
 		jobs:     make(chan arrival, buffersMax),
 		buffers:  make(chan []byte, buffersMax),
+		unmade:   make(chan struct{}, buffersMax),
 		events:   events{send: opts.Events},
 		ranges:   make(map[int64]cafs.RangeChunks),
 		oldParts: make(map[int64]map[int]oldPart),
@@ -169,7 +171,7 @@ func (n *Node) Fetch(ctx context.Context, link Link, opts FetchOptions) (Result,
 	f.candidates = newCandidates(n, link)
 	f.candidates.use, f.candidates.refused = f.useSession, f.refused
 	for range buffersMax {
-		f.buffers <- nil // made when they are first needed
+		f.unmade <- struct{}{}
 	}
 	if f.opts.Wait == 0 {
 		f.opts.Wait = DefaultWait

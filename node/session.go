@@ -88,18 +88,25 @@ func (f *fetch) receive(ctx context.Context, s *session) error {
 // protectTag keeps connections that this fetch uses from being trimmed.
 func (f *fetch) protectTag() string { return service + " fetch " + f.key.Short() }
 
-// buffer waits for a free buffer.
+// buffer waits for a free buffer. One is made only if none is free, so that there are as many as were in use at once.
 func (f *fetch) buffer(ctx context.Context) ([]byte, error) {
 	select {
 	case buf := <-f.buffers:
-		if buf == nil {
-			buf = make([]byte, protocol.FrameBodyMax)
-		}
 		return buf, nil
+	default:
+	}
+	select {
+	case buf := <-f.buffers:
+		return buf, nil
+	case <-f.unmade:
+		return make([]byte, protocol.FrameBodyMax), nil
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
 }
+
+// buffersInUse tells whether all buffers are, so that nothing is read.
+func (f *fetch) buffersInUse() bool { return len(f.buffers)+len(f.unmade) == 0 }
 
 // countChunk keeps the account of open wishes, and returns the one that a chunk is of.
 func (f *fetch) countChunk(s *session, m protocol.ChunkMessage) *wish {
@@ -291,7 +298,7 @@ func (f *fetch) stalled(now time.Time) map[*session]error {
 	if f.plan == nil {
 		return nil
 	}
-	if len(f.buffers) == 0 { // nothing is read now, whatever holders send
+	if f.buffersInUse() { // nothing is read now, whatever holders send
 		for _, s := range f.sessions {
 			s.hear(now)
 		}
