@@ -89,7 +89,7 @@ func (f *fetch) admit(ctx context.Context, opened *openedStream, source discover
 		return nil, errEnough
 	}
 	s.share = f.enterShare(share)
-	f.sessions[s.peer] = s
+	f.sessions[s.peer], f.sorted = s, nil
 	s.holder = f.plan.addHolder(s.peer, opened.accepted.Complete, have, opened.rtt)
 	s.holder.suspect = f.stallers[s.peer]
 	f.askPages(s)

@@ -86,6 +86,7 @@ type fetch struct {
 	news        news
 	announced   bool
 	sessions    map[peer.ID]*session
+	sorted      []*session       // what sessionList returns; nil since sessions changed
 	shares      []*PeerShare     // of every peer that had a session
 	liars       map[peer.ID]bool // peers that are not worth another session
 	stallers    map[peer.ID]bool // peers that stalled in a session

@@ -233,6 +233,16 @@ func recordOf(envelope *record.Envelope) (*peer.PeerRecord, error) {
 	return &signed, nil
 }
 
+// claimedMember returns whom a member's record says that it is of, whether or not that is true.
+func claimedMember(m protocol.Member) (peer.ID, bool) {
+	envelope, err := record.UnmarshalEnvelope(m.Record)
+	if err != nil {
+		return "", false
+	}
+	id, err := peer.IDFromPublicKey(envelope.PublicKey)
+	return id, err == nil
+}
+
 // parseMember checks what a peer says of another one: the record must be signed by the peer that it is about. If the teller
 // is on a public address, private ones are left out: they could only be of a network that is none of its business.
 func parseMember(m protocol.Member, tellerPublic bool) (peer.AddrInfo, bool) {

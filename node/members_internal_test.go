@@ -87,6 +87,9 @@ func FuzzParseMember(f *testing.F) {
 		if ok && (len(info.Addrs) == 0 || len(info.Addrs) > addressesMax || info.ID.Validate() != nil) {
 			t.Errorf("taken: %v", info)
 		}
+		if claimed, claims := claimedMember(protocol.Member{Record: signed}); ok && (!claims || claimed != info.ID) {
+			t.Errorf("taken: %v, which it does not claim to be: %v", info, claimed)
+		}
 	})
 }
 

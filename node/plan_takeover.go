@@ -127,36 +127,51 @@ func (b *byRank) take(rank int) bool {
 // wishes first.
 func (p *plan) takeOver(h *holder, target int64, now time.Time) []cancel {
 	var c cancelling
-	var passed []*holder
-	for len(passed) < victimsMax && h.expected() < target {
-		victim := p.latest(h, passed, now)
-		if victim == nil {
+	for _, victim := range p.victims(h, now) {
+		if h.expected() >= target || victim.end <= takeOverFactor*h.end(now)+takeOverSlack {
 			break
 		}
-		passed = append(passed, victim)
-		p.takeFrom(victim, h, target, &c, now)
+		p.takeFrom(victim.holder, h, target, &c, now)
 	}
 	return c.sent(now)
 }
 
-// latest returns the holder with the latest expected end, of those that are not passed and much later than h.
-func (p *plan) latest(h *holder, passed []*holder, now time.Time) *holder {
-	latest, end := (*holder)(nil), takeOverFactor*h.end(now)+takeOverSlack
+// victim is a holder that something may be taken over from, and when it is expected to be done.
+type victim struct {
+	holder *holder
+	end    time.Duration
+}
+
+// victims returns the holders that will be done much later than h, the last first, and victimsMax of them at most.
+func (p *plan) victims(h *holder, now time.Time) []victim {
+	var victims []victim
+	least := takeOverFactor*h.end(now) + takeOverSlack
 	for _, other := range p.holders {
-		if other == h || other.outstanding == 0 || slices.Contains(passed, other) {
+		if other == h || other.outstanding == 0 {
 			continue
 		}
-		if e := other.end(now); e > end {
-			latest, end = other, e
+		end := other.end(now)
+		if end <= least {
+			continue
+		}
+		i := len(victims)
+		for i > 0 && victims[i-1].end < end {
+			i--
+		}
+		if i < victimsMax {
+			victims = slices.Insert(victims[:min(len(victims), victimsMax-1)], i, victim{other, end})
 		}
 	}
-	return latest
+	return victims
 }
 
 // takeFrom takes over from victim what h can send, from the end of its wishes.
 func (p *plan) takeFrom(victim, h *holder, target int64, c *cancelling, now time.Time) {
 	left := victim.outstanding
 	for _, w := range slices.Backward(victim.wishes) {
+		if !h.mayHave(w.number()) {
+			continue
+		}
 		for chunk := len(w.from.chunks) - 1; chunk >= 0; chunk-- {
 			if !w.left.Get(chunk) || !w.movable(chunk) || !h.canSend(w.number(), chunk) {
 				continue

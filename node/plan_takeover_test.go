@@ -1,13 +1,17 @@
 package node
 
 import (
+	"cmp"
+	"fmt"
 	"math"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/swarmsync/swarmsync/protocol"
+	"github.com/swarmsync/swarmsync/shuffle"
 )
 
 // paced runs a world whose holders send at given rates until the plan is done, and returns how long that took. What was
@@ -71,6 +75,32 @@ func TestPlanTakesOverFromASlowHolder(t *testing.T) {
 				t.Errorf("took %.2f s; both together need %.2f s, and at most %.2f s are allowed", took.Seconds(), bound, most)
 			}
 		})
+	}
+}
+
+func TestPlanVictimsAreTheLast(t *testing.T) {
+	r := random(t)
+	p := newPlan(shuffle.Order(1, [32]byte{}), 1)
+	h := p.addHolder("new", true, haveMap{}, time.Millisecond)
+	p.addHolder("idle", true, haveMap{}, time.Hour)
+	var ends []time.Duration
+	for i := range 5 * victimsMax {
+		end := time.Duration(r.IntN(20)) * takeOverSlack / 10 // some are equal, and half of them not late enough
+		other := p.addHolder(peer.ID(fmt.Sprint(i)), true, haveMap{}, end)
+		other.outstanding, other.rate, other.windowStart = 1, math.MaxFloat64, epoch
+		if end > takeOverFactor*h.rtt+takeOverSlack {
+			ends = append(ends, end)
+		}
+	}
+	slices.SortFunc(ends, func(a, b time.Duration) int { return cmp.Compare(b, a) })
+	victims := p.victims(h, epoch)
+	if len(victims) != min(victimsMax, len(ends)) {
+		t.Fatalf("%d victims of %d that are late", len(victims), len(ends))
+	}
+	for i, v := range victims {
+		if v.end != ends[i] || v.holder.rtt != v.end {
+			t.Errorf("victim %d ends after %v, want %v", i, v.end, ends[i])
+		}
 	}
 }
 

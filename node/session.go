@@ -257,11 +257,15 @@ func (f *fetch) refillAll() {
 	}
 }
 
-// sessionList returns the sessions in the order of their peers, so that runs can be compared. Callers hold f.mu.
+// sessionList returns the sessions in the order of their peers, so that runs can be compared. It is the caller's to read
+// only. Callers hold f.mu.
 func (f *fetch) sessionList() []*session {
-	return slices.SortedFunc(maps.Values(f.sessions), func(a, b *session) int {
-		return strings.Compare(string(a.peer), string(b.peer))
-	})
+	if f.sorted == nil {
+		f.sorted = slices.SortedFunc(maps.Values(f.sessions), func(a, b *session) int {
+			return strings.Compare(string(a.peer), string(b.peer))
+		})
+	}
+	return f.sorted
 }
 
 // dropStalled ends sessions with holders that were asked and send nothing, and asks others again that turned something
@@ -374,6 +378,7 @@ func (f *fetch) drop(s *session, err error) {
 	s.dropped = err
 	if first {
 		delete(f.sessions, s.peer)
+		f.sorted = nil
 		f.plan.removeHolder(s.holder)
 		f.addTraffic(s)
 	}
@@ -417,6 +422,7 @@ func (f *fetch) closeSessions() {
 		delete(f.sessions, s.peer)
 		s.dropped = errComplete
 	}
+	f.sorted = nil
 	for _, share := range f.shares {
 		f.result.Peers = append(f.result.Peers, *share)
 	}
