@@ -151,7 +151,7 @@ const (
 const (
 	// readBufferBytes makes the receiver's reads of small chunks few; most of a large one goes past it, and larger buffers
 	// are no faster, but there is one in each of hundreds of sessions.
-	readBufferBytes = 16 << 10
+	readBufferBytes = 64 << 10
 	// controlBufferBytes serves a holder, which reads small frames only and has many sessions.
 	controlBufferBytes = 4 << 10
 	// batchTime is for how long a holder gathers at most: chunks that it makes smaller take their time.
