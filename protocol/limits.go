@@ -149,8 +149,7 @@ const (
 
 // Sizes of our own buffers; nothing in the protocol depends on them.
 const (
-	// readBufferBytes makes the receiver's reads of small chunks few; most of a large one goes past it, and larger buffers
-	// are no faster, but there is one in each of hundreds of sessions.
+	// readBufferBytes makes the receiver's reads few. Larger buffers are no faster, and there is one in each session.
 	readBufferBytes = 64 << 10
 	// controlBufferBytes serves a holder, which reads small frames only and has many sessions.
 	controlBufferBytes = 4 << 10

@@ -1,6 +1,7 @@
 package swarmtest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -56,8 +57,9 @@ type wire struct {
 
 // weight returns that of a connection between two ports. It does not depend on the order in which connections are made.
 func (w *wire) weight(a, b *port) float64 {
+	weight := cmp.Or(a.link.Weight, 1) * cmp.Or(b.link.Weight, 1)
 	if !w.uneven {
-		return 1
+		return weight
 	}
 	seed := w.seed
 	for i, c := range []byte(a.address.String()) {
@@ -66,7 +68,7 @@ func (w *wire) weight(a, b *port) float64 {
 	for i, c := range []byte(b.address.String()) {
 		seed[len(seed)-1-i%len(seed)] ^= c
 	}
-	return math.Exp2(2*rand.New(rand.NewChaCha8(seed)).Float64() - 1)
+	return weight * math.Exp2(2*rand.New(rand.NewChaCha8(seed)).Float64()-1)
 }
 
 // port is how a host is connected. It is the host's transport, and its listener.

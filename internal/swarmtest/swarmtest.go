@@ -32,6 +32,8 @@ const Mbit = 1_000_000
 type Link struct {
 	Up, Down int
 	Latency  time.Duration
+	// Weight multiplies the shares that flows of the host get of links, in a network of streams; 0 is 1.
+	Weight float64
 }
 
 // Network is what hosts are connected by. Its methods may be called concurrently.

@@ -32,9 +32,9 @@ func TestBare(t *testing.T) {
 		want     time.Duration // without headers and the start of the congestion control
 		most     time.Duration
 	}{
-		{"slow uplink", Link{10 * Mbit, 100 * Mbit, time.Millisecond}, Link{100 * Mbit, 100 * Mbit, time.Millisecond}, 1e6, 800 * time.Millisecond, 900 * time.Millisecond},
-		{"slow downlink", Link{100 * Mbit, 100 * Mbit, time.Millisecond}, Link{100 * Mbit, 10 * Mbit, time.Millisecond}, 1e6, 800 * time.Millisecond, 900 * time.Millisecond},
-		{"far", Link{100 * Mbit, 100 * Mbit, 10 * time.Millisecond}, Link{100 * Mbit, 100 * Mbit, 15 * time.Millisecond}, 20e6, 1600 * time.Millisecond, 2600 * time.Millisecond},
+		{"slow uplink", Link{Up: 10 * Mbit, Down: 100 * Mbit, Latency: time.Millisecond}, Link{Up: 100 * Mbit, Down: 100 * Mbit, Latency: time.Millisecond}, 1e6, 800 * time.Millisecond, 900 * time.Millisecond},
+		{"slow downlink", Link{Up: 100 * Mbit, Down: 100 * Mbit, Latency: time.Millisecond}, Link{Up: 100 * Mbit, Down: 10 * Mbit, Latency: time.Millisecond}, 1e6, 800 * time.Millisecond, 900 * time.Millisecond},
+		{"far", Link{Up: 100 * Mbit, Down: 100 * Mbit, Latency: 10 * time.Millisecond}, Link{Up: 100 * Mbit, Down: 100 * Mbit, Latency: 15 * time.Millisecond}, 20e6, 1600 * time.Millisecond, 2600 * time.Millisecond},
 	}
 	for wire, make := range networks {
 		for _, test := range tests {
@@ -59,7 +59,7 @@ func TestStreamsShareALink(t *testing.T) {
 	for _, uneven := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
 			n := NewStreams(t, entropy(), uneven)
-			link := Link{10 * Mbit, 10 * Mbit, time.Millisecond}
+			link := Link{Up: 10 * Mbit, Down: 10 * Mbit, Latency: time.Millisecond}
 			to := n.Host(link)
 			var took [3]time.Duration
 			var all sync.WaitGroup
@@ -85,10 +85,37 @@ func TestStreamsShareALink(t *testing.T) {
 	}
 }
 
+// TestStreamsWeigh lets two hosts send to a third, one of them with four times the weight.
+func TestStreamsWeigh(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := NewStreams(t, entropy(), false)
+		link := Link{Up: 10 * Mbit, Down: 10 * Mbit, Latency: time.Millisecond}
+		heavy := link
+		heavy.Weight = 4
+		to := n.Host(link)
+		var took [2]time.Duration
+		var all sync.WaitGroup
+		for i, link := range []Link{heavy, link} {
+			from := n.Host(link)
+			all.Go(func() {
+				var err error
+				if took[i], err = Bare(t.Context(), from, to, 1e6); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+		// The heavy one has 8 of 10 Mbit/s, and the other the rest and then all.
+		if took[0] < 950*time.Millisecond || took[0] > 1100*time.Millisecond || took[1] < 1550*time.Millisecond || took[1] > 1700*time.Millisecond {
+			t.Errorf("the heavy stream took %v and the other %v, want 1 s and 1.6 s", took[0], took[1])
+		}
+	})
+}
+
 // pair opens a stream and returns both ends of it.
 func pair(t *testing.T, n *Network) (near, far network.Stream, hosts [2]host.Host) {
 	t.Helper()
-	link := Link{10 * Mbit, 10 * Mbit, 5 * time.Millisecond}
+	link := Link{Up: 10 * Mbit, Down: 10 * Mbit, Latency: 5 * time.Millisecond}
 	hosts = [2]host.Host{n.Host(link), n.Host(link)}
 	accepted := make(chan network.Stream, 1)
 	hosts[1].SetStreamHandler("/test", func(s network.Stream) { accepted <- s })
@@ -181,7 +208,7 @@ func TestDialNobody(t *testing.T) {
 		t.Run(wire, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				n := make(t, entropy())
-				link := Link{10 * Mbit, 10 * Mbit, 5 * time.Millisecond}
+				link := Link{Up: 10 * Mbit, Down: 10 * Mbit, Latency: 5 * time.Millisecond}
 				from, to := n.Host(link), n.Host(link)
 				info := peer.AddrInfo{ID: to.ID(), Addrs: to.Addrs()}
 				_ = to.Close()
