@@ -37,7 +37,7 @@ func TestSimulation(t *testing.T) {
 		if !all {
 			continue
 		}
-		if err := results.Write(*simResults); err != nil { // each time: the last ones take an hour, and may be given up
+		if err := results.Write(*simResults); err != nil { // each time: the last ones take long, and may be given up
 			t.Fatal(err)
 		}
 	}
