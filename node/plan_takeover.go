@@ -127,14 +127,17 @@ func (b *byRank) take(rank int) bool {
 // wishes first.
 func (p *plan) takeOver(h *holder, target int64, now time.Time) []cancel {
 	var c cancelling
-	for _, victim := range p.victims(h, now) {
-		if h.expected() >= target || victim.end <= takeOverFactor*h.end(now)+takeOverSlack {
+	for _, v := range p.victims(h, now) {
+		if h.expected() >= target || !muchLater(v.end, h.end(now)) {
 			break
 		}
-		p.takeFrom(victim.holder, h, target, &c, now)
+		p.takeFrom(v.holder, h, target, &c, now)
 	}
 	return c.sent(now)
 }
+
+// muchLater reports whether one end is so much later than another that something is taken over.
+func muchLater(end, than time.Duration) bool { return end > takeOverFactor*than+takeOverSlack }
 
 // victim is a holder that something may be taken over from, and when it is expected to be done.
 type victim struct {
@@ -145,13 +148,13 @@ type victim struct {
 // victims returns the holders that will be done much later than h, the last first, and victimsMax of them at most.
 func (p *plan) victims(h *holder, now time.Time) []victim {
 	var victims []victim
-	least := takeOverFactor*h.end(now) + takeOverSlack
+	own := h.end(now)
 	for _, other := range p.holders {
 		if other == h || other.outstanding == 0 {
 			continue
 		}
 		end := other.end(now)
-		if end <= least {
+		if !muchLater(end, own) {
 			continue
 		}
 		i := len(victims)
@@ -176,7 +179,7 @@ func (p *plan) takeFrom(victim, h *holder, target int64, c *cancelling, now time
 			if !w.left.Get(chunk) || !w.movable(chunk) || !h.canSend(w.number(), chunk) {
 				continue
 			}
-			if h.expected() >= target || victim.endOf(left, now) <= takeOverFactor*h.endWith(w.size(chunk), now)+takeOverSlack {
+			if h.expected() >= target || !muchLater(victim.endOf(left, now), h.endWith(w.size(chunk), now)) {
 				return
 			}
 			c.add(w, chunk, h)

@@ -88,7 +88,7 @@ func TestPlanVictimsAreTheLast(t *testing.T) {
 		end := time.Duration(r.IntN(20)) * takeOverSlack / 10 // some are equal, and half of them not late enough
 		other := p.addHolder(peer.ID(fmt.Sprint(i)), true, haveMap{}, end)
 		other.outstanding, other.rate, other.windowStart = 1, math.MaxFloat64, epoch
-		if end > takeOverFactor*h.rtt+takeOverSlack {
+		if muchLater(end, h.rtt) {
 			ends = append(ends, end)
 		}
 	}

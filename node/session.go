@@ -268,6 +268,11 @@ func (f *fetch) sessionList() []*session {
 	return f.sorted
 }
 
+func (f *fetch) removeSession(s *session) {
+	delete(f.sessions, s.peer)
+	f.sorted = nil
+}
+
 // dropStalled ends sessions with holders that were asked and send nothing, and asks others again that turned something
 // down some time ago.
 func (f *fetch) dropStalled(now time.Time) {
@@ -377,8 +382,7 @@ func (f *fetch) drop(s *session, err error) {
 	}
 	s.dropped = err
 	if first {
-		delete(f.sessions, s.peer)
-		f.sorted = nil
+		f.removeSession(s)
 		f.plan.removeHolder(s.holder)
 		f.addTraffic(s)
 	}
@@ -419,10 +423,9 @@ func (f *fetch) closeSessions() {
 	defer f.mu.Unlock()
 	for _, s := range f.sessions {
 		f.addTraffic(s)
-		delete(f.sessions, s.peer)
+		f.removeSession(s)
 		s.dropped = errComplete
 	}
-	f.sorted = nil
 	for _, share := range f.shares {
 		f.result.Peers = append(f.result.Peers, *share)
 	}

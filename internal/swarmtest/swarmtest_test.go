@@ -6,6 +6,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -54,27 +55,32 @@ func TestBare(t *testing.T) {
 	}
 }
 
+// sendTogether lets hosts with these links send 1 MB each to another at the same time, and returns how long each took.
+func sendTogether(t *testing.T, n *Network, to Link, from ...Link) []time.Duration {
+	t.Helper()
+	receiver := n.Host(to)
+	took := make([]time.Duration, len(from))
+	var all sync.WaitGroup
+	for i, link := range from {
+		sender := n.Host(link)
+		all.Go(func() {
+			var err error
+			if took[i], err = Bare(t.Context(), sender, receiver, 1e6); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	return took
+}
+
 // TestStreamsShareALink lets three hosts send to a fourth, whose link is as fast as theirs.
 func TestStreamsShareALink(t *testing.T) {
+	link := Link{Up: 10 * Mbit, Down: 10 * Mbit, Latency: time.Millisecond}
 	for _, uneven := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
-			n := NewStreams(t, entropy(), uneven)
-			link := Link{Up: 10 * Mbit, Down: 10 * Mbit, Latency: time.Millisecond}
-			to := n.Host(link)
-			var took [3]time.Duration
-			var all sync.WaitGroup
-			started := time.Now()
-			for i := range took {
-				from := n.Host(link)
-				all.Go(func() {
-					if _, err := Bare(t.Context(), from, to, 1e6); err != nil {
-						t.Error(err)
-					}
-					took[i] = time.Since(started)
-				})
-			}
-			all.Wait()
-			first, last := min(took[0], took[1], took[2]), max(took[0], took[1], took[2])
+			took := sendTogether(t, NewStreams(t, entropy(), uneven), link, link, link, link)
+			first, last := slices.Min(took), slices.Max(took)
 			if last < 2400*time.Millisecond || last > 2600*time.Millisecond {
 				t.Errorf("the last of three streams took %v, want what the link needs, 2.4 s", last)
 			}
@@ -87,24 +93,11 @@ func TestStreamsShareALink(t *testing.T) {
 
 // TestStreamsWeigh lets two hosts send to a third, one of them with four times the weight.
 func TestStreamsWeigh(t *testing.T) {
+	link := Link{Up: 10 * Mbit, Down: 10 * Mbit, Latency: time.Millisecond}
+	heavy := link
+	heavy.Weight = 4
 	synctest.Test(t, func(t *testing.T) {
-		n := NewStreams(t, entropy(), false)
-		link := Link{Up: 10 * Mbit, Down: 10 * Mbit, Latency: time.Millisecond}
-		heavy := link
-		heavy.Weight = 4
-		to := n.Host(link)
-		var took [2]time.Duration
-		var all sync.WaitGroup
-		for i, link := range []Link{heavy, link} {
-			from := n.Host(link)
-			all.Go(func() {
-				var err error
-				if took[i], err = Bare(t.Context(), from, to, 1e6); err != nil {
-					t.Error(err)
-				}
-			})
-		}
-		all.Wait()
+		took := sendTogether(t, NewStreams(t, entropy(), false), link, heavy, link)
 		// The heavy one has 8 of 10 Mbit/s, and the other the rest and then all.
 		if took[0] < 950*time.Millisecond || took[0] > 1100*time.Millisecond || took[1] < 1550*time.Millisecond || took[1] > 1700*time.Millisecond {
 			t.Errorf("the heavy stream took %v and the other %v, want 1 s and 1.6 s", took[0], took[1])
