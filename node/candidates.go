@@ -102,6 +102,10 @@ func (c *candidates) offer(ctx context.Context, info peer.AddrInfo, source disco
 	c.work.Go(func() { c.attend(ctx, known) })
 }
 
+// unproved stands for all tellers that have not proved that they know the root: together they are believed as much as one
+// that has, as there may be any number of them.
+const unproved peer.ID = ""
+
 // tale is what a member of the swarm says of others.
 type tale struct {
 	teller  peer.ID
@@ -253,7 +257,7 @@ func (c *candidates) open(ctx context.Context, info peer.AddrInfo) (*openedStrea
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
-	return c.node.openStream(ctx, info, c.link.Root, &c.shared)
+	return c.node.openStream(ctx, info, c.link.Root, &c.shared, c.tell)
 }
 
 // count changes one of the counters that mu guards.

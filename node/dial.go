@@ -33,8 +33,10 @@ type openedStream struct {
 	rtt       time.Duration
 }
 
-// openStream dials a peer and opens a session about a root with it.
-func (n *Node) openStream(ctx context.Context, candidate peer.AddrInfo, root cafs.Key, shared *protocol.Receivers) (*openedStream, error) {
+// openStream dials a peer and opens a session about a root with it. One that has no room may tell of others.
+func (n *Node) openStream(
+	ctx context.Context, candidate peer.AddrInfo, root cafs.Key, shared *protocol.Receivers, tell func(tale),
+) (*openedStream, error) {
 	dialing, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	if s, ok := n.host.Network().(*swarm.Swarm); ok {
@@ -65,13 +67,16 @@ func (n *Node) openStream(ctx context.Context, candidate peer.AddrInfo, root caf
 		Ranges:    rangesOf,
 		Receivers: shared,
 	})
+	remote := stream.Conn().RemoteMultiaddr()
+	if busy, ok := refusedAs(err, protocol.RefuseBusy); ok && len(busy.Members) > 0 {
+		tell(tale{teller: unproved, public: manet.IsPublicAddr(remote), members: busy.Members})
+	}
 	if err != nil {
 		return nil, errors.Join(err, stream.Reset())
 	}
 	if err := stream.SetDeadline(time.Time{}); err != nil {
 		return nil, errors.Join(err, receiver.Close())
 	}
-	remote := stream.Conn().RemoteMultiaddr()
 	return &openedStream{
 		peer: candidate.ID, address: remote.String(), transport: transportName(stream.Conn()), relayed: isRelayed(remote),
 		public: manet.IsPublicAddr(remote), stream: wrapped, receiver: receiver, accepted: accepted, rtt: time.Since(started),

@@ -44,6 +44,7 @@ type members struct {
 // swarmMembers are the members of one root: those met lately, the latest last, and the sessions with some of them.
 type swarmMembers struct {
 	met      []metMember
+	named    int // of met, by some: where it goes on
 	sessions map[*memberSession]bool
 }
 
@@ -153,6 +154,29 @@ func (s *swarmMembers) othersThan(id peer.ID, now time.Time) []protocol.Member {
 		}
 	}
 	return others
+}
+
+// some returns up to n members met lately that are not the given peer. Each call goes on where the one before ended, so
+// that of many peers each is told of others.
+func (m *members) some(key protocol.DiscoveryKey, id peer.ID, n int) []protocol.Member {
+	now := time.Now()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	swarm := m.roots[key]
+	if swarm == nil {
+		return nil
+	}
+	var some []protocol.Member
+	for range swarm.met {
+		swarm.named = (swarm.named + 1) % len(swarm.met)
+		if met := swarm.met[swarm.named]; met.id != id && now.Sub(met.last) <= protocol.MemberAge {
+			some = append(some, met.member)
+		}
+		if len(some) == n {
+			break
+		}
+	}
+	return some
 }
 
 // watchMembers learns what can be told of peers, until ctx ends: their signed records come with their identification, which

@@ -150,3 +150,60 @@ func TestMembersAreIntroduced(t *testing.T) {
 		t.Errorf("d heard of %v, who were met long ago", heard["d"])
 	}
 }
+
+func TestSomeMembers(t *testing.T) {
+	var m members
+	var key protocol.DiscoveryKey
+	if some := m.some(key, "asks", 2); some != nil {
+		t.Errorf("of a root that nobody has a session of it names %v", some)
+	}
+	send := func([]protocol.Member) error { return nil }
+	for i, id := range []peer.ID{"a", "b", "asks", "c"} {
+		m.know(id, protocol.Member{Addr: []byte(id)})
+		leave := m.meet(key, id, send)
+		if i == 0 {
+			defer leave()
+		} else {
+			leave()
+		}
+	}
+	named := func(n int) string {
+		text := ""
+		for _, member := range m.some(key, "asks", n) {
+			text += string(member.Addr)
+		}
+		return text
+	}
+	for i, want := range []string{"bc", "ab", "ca"} {
+		if got := named(2); got != want {
+			t.Errorf("call %d names %q, want %q", i+1, got, want)
+		}
+	}
+	if got := named(9); len(got) != 3 {
+		t.Errorf("all of them are %q", got)
+	}
+	swarm := m.roots[key]
+	swarm.met[0].last = swarm.met[0].last.Add(-2 * protocol.MemberAge)
+	if got := named(9); got != "bc" && got != "cb" {
+		t.Errorf("after one was not met for long, all are %q", got)
+	}
+}
+
+func TestRetryAfter(t *testing.T) {
+	s := newServer(nil)
+	now := time.Now()
+	for i := range 3 {
+		if got, want := s.retryAfter(now), busyRetry+time.Duration(i)*busyEvery; got != want {
+			t.Errorf("receiver %d may ask again after %v, want %v", i, got, want)
+		}
+	}
+	if got := s.retryAfter(now.Add(time.Minute)); got != busyRetry {
+		t.Errorf("a minute later it is %v, want %v", got, busyRetry)
+	}
+	for range 2 * busyRetryMax / busyEvery {
+		s.retryAfter(now)
+	}
+	if got := s.retryAfter(now); got != busyRetryMax {
+		t.Errorf("after very many it is %v, want %v", got, busyRetryMax)
+	}
+}

@@ -2,15 +2,20 @@ package node_test
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
+	"fmt"
 	"net"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/record"
 	"github.com/multiformats/go-multiaddr"
 
 	"github.com/swarmsync/swarmsync/cafs"
@@ -31,15 +36,7 @@ func TestBusyHolderDoesNotHoldAFetch(t *testing.T) {
 				mu.Lock()
 				asked++
 				mu.Unlock()
-				_, _ = protocol.Accept(stream, protocol.HolderConfig{
-					Network: node.DefaultNetwork,
-					Local:   []byte(stream.Conn().LocalPeer()),
-					Remote:  []byte(stream.Conn().RemotePeer()),
-					Find:    func(protocol.DiscoveryKey) (protocol.Content, bool) { return h, true },
-					Admit:   func(cafs.Key) (time.Duration, bool) { return retryAfter, false },
-				})
-				_ = stream.CloseWrite() // the reset that follows must not overtake the answer
-				_, _ = stream.Read(make([]byte, 1))
+				h.refuse(stream, protocol.Busy{RetryAfter: retryAfter})
 			})
 			receiver := start(t, quick(node.Config{}))
 			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
@@ -60,6 +57,83 @@ func TestBusyHolderDoesNotHoldAFetch(t *testing.T) {
 			}
 		})
 	}
+}
+
+// refuse answers OPEN: there is no room.
+func (h *held) refuse(stream network.Stream, told protocol.Busy) {
+	_, _ = protocol.Accept(stream, protocol.HolderConfig{
+		Network: node.DefaultNetwork,
+		Local:   []byte(stream.Conn().LocalPeer()),
+		Remote:  []byte(stream.Conn().RemotePeer()),
+		Find:    func(protocol.DiscoveryKey) (protocol.Content, bool) { return h, true },
+		Admit:   func(cafs.Key) (protocol.Busy, bool) { return told, false },
+	})
+	_ = stream.CloseWrite() // the reset that follows must not overtake the answer
+	_, _ = stream.Read(make([]byte, 1))
+}
+
+// TestBusyHoldersFillFewPlaces has holders that have no room, and name members that nobody has ever met. They need not
+// know the root for that: so all of them together must not fill the places that true members need.
+func TestBusyHoldersFillFewPlaces(t *testing.T) {
+	t.Parallel()
+	const liars, most = 3, 64
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
+	var dials atomic.Int64
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			dials.Add(1)
+			_ = conn.Close()
+		}
+	}()
+	address := multiaddr.StringCast(fmt.Sprintf("/ip4/127.0.0.1/tcp/%d", listener.Addr().(*net.TCPAddr).Port))
+	h := hold(t, noise(1000, 5))
+	var link node.Link
+	for range liars {
+		told := protocol.Busy{RetryAfter: time.Hour}
+		for range protocol.PeersMax {
+			told.Members = append(told.Members, madeUpMember(t, address))
+		}
+		liar := answer(t, func(_ context.Context, stream network.Stream) { h.refuse(stream, told) })
+		link = node.Link{Root: h.link(liar).Root, Peers: append(link.Peers, liar)}
+	}
+	receiver := start(t, quick(node.Config{}))
+	var none *node.NoHolderError
+	if _, err := receiver.Fetch(t.Context(), link, node.FetchOptions{Wait: time.Second}); !errors.As(err, &none) {
+		t.Fatalf("fetch from busy holders: %v, want a NoHolderError", err)
+	}
+	if got := dials.Load(); got <= protocol.PeersMax || got > most {
+		t.Errorf("%d of the members were dialled, want more than %d and at most %d", got, protocol.PeersMax, most)
+	}
+}
+
+// madeUpMember is a peer that exists only in what is told of it.
+func madeUpMember(t *testing.T, address multiaddr.Multiaddr) protocol.Member {
+	t.Helper()
+	key, _, err := crypto.GenerateEd25519Key(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, err := peer.IDFromPrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	envelope, err := record.Seal(&peer.PeerRecord{PeerID: id, Seq: 1, Addrs: []multiaddr.Multiaddr{address}}, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signed, err := envelope.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return protocol.Member{Record: signed, Addr: address.Bytes()}
 }
 
 // gate is a store that takes so many chunks and then none until it is opened.

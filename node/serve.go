@@ -18,8 +18,16 @@ import (
 // protectServing keeps connections to receivers from being trimmed.
 const protectServing = service + " serve"
 
-// busyRetry is when a receiver that found no room may ask again.
-const busyRetry = 2 * time.Second
+const (
+	// A receiver that found no room may ask again after busyRetry. Many do so one after another, busyEvery apart: else they
+	// would come all at once, and take the more of the uplink the more they are. But none waits for more than busyRetryMax.
+	busyRetry    = 2 * time.Second
+	busyRetryMax = 30 * time.Second
+	busyEvery    = busyRetry / protocol.SessionsMax
+	// busyNames is how many others such a receiver is told of. With 8, of a crowd of 1,000 those that find room are asked by 23
+	// others each.
+	busyNames = 8
+)
 
 // server answers the sessions that others open.
 type server struct {
@@ -32,7 +40,8 @@ type server struct {
 	unproved int
 	sessions map[*serving]bool
 	perPeer  map[peer.ID]int
-	served   int64 // what the sessions of now had written when it was last looked
+	served   int64     // what the sessions of now had written when it was last looked
+	retry    time.Time // when the last receiver that found no room may ask again
 	closed   bool
 }
 
@@ -132,12 +141,13 @@ func (s *server) accept(ctx context.Context, end context.CancelCauseFunc, stream
 			c = s.node.contentOf(key)
 			return c, c != nil
 		},
-		Admit: func(root cafs.Key) (time.Duration, bool) {
+		Admit: func(root cafs.Key) (protocol.Busy, bool) {
 			if session = s.admit(remote, root, end); session == nil {
-				return busyRetry, false
+				others := s.node.members.some(protocol.DiscoveryKeyOf(root), remote, busyNames)
+				return protocol.Busy{RetryAfter: s.retryAfter(time.Now()), Members: others}, false
 			}
 			session.conn, session.stream = stream.Conn(), wrapped
-			return 0, true
+			return protocol.Busy{}, true
 		},
 		Holders: &s.holders,
 		Members: func(members []protocol.Member) {
@@ -236,6 +246,15 @@ func (s *server) admit(remote peer.ID, root cafs.Key, end context.CancelCauseFun
 	s.perPeer[remote]++
 	s.node.host.ConnManager().Protect(remote, protectServing)
 	return session
+}
+
+// retryAfter returns how long a receiver that found no room should stay away.
+func (s *server) retryAfter(now time.Time) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	wait := min(max(s.retry.Add(busyEvery).Sub(now), busyRetry), busyRetryMax)
+	s.retry = now.Add(wait)
+	return wait
 }
 
 func (s *server) leave(session *serving) {

@@ -13,6 +13,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/swarmsync/swarmsync/cafs"
+	"github.com/swarmsync/swarmsync/cafs/memory"
 	"github.com/swarmsync/swarmsync/node"
 	"github.com/swarmsync/swarmsync/protocol"
 )
@@ -138,6 +139,39 @@ func TestHolderServesNoMoreSessionsThanItsLimits(t *testing.T) {
 		_, err := openAs(t, late, at(t, holder), link.Root)
 		return err == nil
 	})
+}
+
+// TestHolderWithoutRoomNamesOthers fetches from a holder that never has room, and knows somebody who does.
+func TestHolderWithoutRoomNamesOthers(t *testing.T) {
+	t.Parallel()
+	content := noise(1<<20, 92)
+	holder := start(t, node.Config{DisableDHT: true})
+	link := add(t, holder, content)
+	link.Peers = []peer.AddrInfo{at(t, holder)}
+	other := start(t, node.Config{DisableDHT: true})
+	if _, err := other.Fetch(t.Context(), link, node.FetchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	late := startHost(t)
+	for range protocol.SessionsPerPeerMax {
+		if _, err := openAs(t, late, at(t, holder), link.Root); err != nil {
+			t.Fatal(err)
+		}
+	}
+	receiver, err := node.New(t.Context(), node.Config{
+		Host: late, Store: memory.New(), DisableDHT: true, DisableMDNS: true, DisableAnnounce: true,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = receiver.Close() })
+	result, err := receiver.Fetch(t.Context(), link, node.FetchOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(result.Peers) != 1 || result.Peers[0].Peer != other.ID() || result.Peers[0].Source != "peers" {
+		t.Errorf("it came from %v, want from %v, which the holder named", result.Peers, other.ID())
+	}
 }
 
 // TestStreamsWithoutAProofAreFew opens streams and says nothing on them.

@@ -79,6 +79,8 @@ type RefusedError struct {
 	Code RefuseCode
 	// RetryAfter is how long to stay away when Code is RefuseBusy, in whole milliseconds, and 0 otherwise.
 	RetryAfter time.Duration
+	// Members are others that a busy holder names, which has proved nothing: perhaps they have the root, and room.
+	Members []Member
 }
 
 func (e *RefusedError) Error() string {

@@ -49,15 +49,23 @@ type HolderConfig struct {
 	Find func(DiscoveryKey) (Content, bool)
 	// Allow reports whether the receiver, who has proved that it knows the root, may have it. Nil allows everybody.
 	Allow func(root cafs.Key) bool
-	// Admit reports whether there is room for a session, and if not when the receiver may ask again: at most
-	// RetryAfterMax, in whole milliseconds. It is called last, so a session that is admitted is accepted. Nil admits all.
-	Admit func(root cafs.Key) (retryAfter time.Duration, ok bool)
+	// Admit reports whether there is room for a session, and if not what the receiver is told. It is called last, so a
+	// session that is admitted is accepted. Nil admits all.
+	Admit func(root cafs.Key) (told Busy, ok bool)
 	// Members is told of the members that the receiver names, and owns them. It must not wait. Nil ignores them.
 	Members func([]Member)
 	// Holders is shared by all sessions in which this node is the holder. Nil stands for a session that is the only one.
 	Holders *Holders
 
 	testOnlyWithout features // not named in ACCEPT
+}
+
+// Busy is what a holder that has no room for a session tells a receiver.
+type Busy struct {
+	// RetryAfter is when it may ask again: at most RetryAfterMax, in whole milliseconds.
+	RetryAfter time.Duration
+	// Members are others that it may ask meanwhile: at most PeersMax.
+	Members []Member
 }
 
 // Holder is the holding side of a session. Run serves it; the other methods may be called concurrently with Run and
@@ -159,17 +167,23 @@ func (h *Holder) admit(cfg HolderConfig, m openBody) (Content, error) {
 		return nil, h.refuse(RefusedError{Code: RefuseUnknown})
 	}
 	if cfg.Admit != nil {
-		if retryAfter, ok := cfg.Admit(root); !ok {
-			retryAfter = min(max(retryAfter, 0), RetryAfterMax).Truncate(time.Millisecond)
-			return nil, h.refuse(RefusedError{RefuseBusy, retryAfter})
+		if busy, ok := cfg.Admit(root); !ok {
+			retryAfter := min(max(busy.RetryAfter, 0), RetryAfterMax).Truncate(time.Millisecond)
+			return nil, h.refuse(RefusedError{RefuseBusy, retryAfter, busy.Members})
 		}
 	}
 	return content, nil
 }
 
 func (h *Holder) refuse(refused RefusedError) error {
-	body := refuseBody{refused.Code, refused.RetryAfter}.append(nil)
-	if _, err := h.stream.Write(appendFrame(nil, frameRefuse, body)); err != nil {
+	frames := appendFrame(nil, frameRefuse, refuseBody{refused.Code, refused.RetryAfter}.append(nil))
+	if len(refused.Members) > 0 {
+		if err := checkMembers(refused.Members); err != nil {
+			return fmt.Errorf("refuse: %w", err)
+		}
+		frames = appendFrame(frames, framePeers, peersBody{refused.Members}.append(nil))
+	}
+	if _, err := h.stream.Write(frames); err != nil {
 		return fmt.Errorf("send REFUSE: %w", err)
 	}
 	return &refused

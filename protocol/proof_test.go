@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"io"
+	"reflect"
 	"testing"
 	"time"
 
@@ -116,7 +117,7 @@ func TestAcceptRefusesUnknownAlike(t *testing.T) {
 	c, other := newFakeContent(1, 1, 1), newFakeContent(2, 1, 1)
 	forbid := func(cfg *HolderConfig) { cfg.Allow = func(cafs.Key) bool { return false } }
 	busy := func(cfg *HolderConfig) {
-		cfg.Admit = func(cafs.Key) (time.Duration, bool) { return time.Second, false }
+		cfg.Admit = func(cafs.Key) (Busy, bool) { return Busy{RetryAfter: time.Second}, false }
 	}
 	for _, test := range []struct {
 		name   string
@@ -153,18 +154,76 @@ func TestAcceptRefusesUnknownAlike(t *testing.T) {
 
 func TestAcceptBusy(t *testing.T) {
 	c := newFakeContent(1, 1, 1)
-	for _, test := range []struct{ asked, told time.Duration }{
-		{1500*time.Millisecond + time.Microsecond, 1500 * time.Millisecond},
-		{2 * RetryAfterMax, RetryAfterMax},
-		{-time.Second, 0},
+	members := make([]Member, PeersMax)
+	for i := range members {
+		members[i] = Member{Record: []byte{byte(i)}, Addr: []byte{1, 2}}
+	}
+	for _, test := range []struct {
+		asked, told time.Duration
+		members     []Member
+	}{
+		{asked: 1500*time.Millisecond + time.Microsecond, told: 1500 * time.Millisecond},
+		{asked: 2 * RetryAfterMax, told: RetryAfterMax, members: members[:1]},
+		{asked: -time.Second, told: 0, members: members},
 	} {
 		cfg := holderConfig(c)
-		cfg.Admit = func(cafs.Key) (time.Duration, bool) { return test.asked, false }
+		cfg.Admit = func(cafs.Key) (Busy, bool) { return Busy{test.asked, test.members}, false }
 		rw := &script{in: bytes.NewReader(openedWith(c, nil, nil))}
 		_, err := Accept(rw, cfg)
-		wantRefused(t, err, RefusedError{RefuseBusy, test.told})
+		wantRefused(t, err, RefusedError{RefuseBusy, test.told, test.members})
 		_, _, err = Open(&script{in: bytes.NewReader(rw.out.Bytes())}, receiverConfig(c))
-		wantRefused(t, err, RefusedError{RefuseBusy, test.told})
+		wantRefused(t, err, RefusedError{RefuseBusy, test.told, test.members})
+	}
+}
+
+// A holder that says of more members than it may would break the protocol.
+func TestAcceptBusyNamesTooMany(t *testing.T) {
+	c := newFakeContent(1, 1, 1)
+	cfg := holderConfig(c)
+	cfg.Admit = func(cafs.Key) (Busy, bool) { return Busy{Members: make([]Member, PeersMax+1)}, false }
+	rw := &script{in: bytes.NewReader(openedWith(c, nil, nil))}
+	var refused *RefusedError
+	if _, err := Accept(rw, cfg); err == nil || errors.As(err, &refused) {
+		t.Errorf("the error is %v", err)
+	}
+	if rw.out.Len() > 0 {
+		t.Errorf("answered %x", rw.out.Bytes())
+	}
+}
+
+// What may stand behind a REFUSE, and what may not.
+func TestOpenAfterRefuse(t *testing.T) {
+	c := newFakeContent(1, 1, 1)
+	member := Member{Record: []byte{1}, Addr: []byte{2}}
+	peers := appendFrame(nil, framePeers, peersBody{[]Member{member}}.append(nil))
+	refuse := func(code RefuseCode) []byte { return appendFrame(nil, frameRefuse, refuseBody{code: code}.append(nil)) }
+	busy := RefusedError{Code: RefuseBusy}
+	for _, test := range []struct {
+		name string
+		sent []byte
+		want RefusedError
+	}{
+		{"the end", refuse(RefuseBusy), busy},
+		{"the end in PEERS", append(refuse(RefuseBusy), peers[:4]...), busy},
+		{"members", append(refuse(RefuseBusy), peers...), RefusedError{RefuseBusy, 0, []Member{member}}},
+		{"members twice", append(append(refuse(RefuseBusy), peers...), peers...), RefusedError{RefuseBusy, 0, []Member{member}}},
+		{"members behind unknown", append(refuse(RefuseUnknown), peers...), RefusedError{Code: RefuseUnknown}},
+	} {
+		_, _, err := Open(&script{in: bytes.NewReader(test.sent)}, receiverConfig(c))
+		t.Run(test.name, func(t *testing.T) { wantRefused(t, err, test.want) })
+	}
+	for name, wrong := range map[string]struct {
+		frame []byte
+		is    frameType
+		rule  Rule
+	}{
+		"another REFUSE":      {refuse(RefuseBusy), frameRefuse, RuleUnexpected},
+		"an unknown frame":    {appendFrame(nil, frameSkippable, nil), frameSkippable, RuleUnexpected},
+		"PEERS without any":   {appendFrame(nil, framePeers, nil), framePeers, RuleMalformed},
+		"PEERS of trailing 1": {appendFrame(nil, framePeers, append(peersBody{[]Member{member}}.append(nil), 1)), framePeers, RuleMalformed},
+	} {
+		_, _, err := Open(&script{in: bytes.NewReader(append(refuse(RefuseBusy), wrong.frame...))}, receiverConfig(c))
+		t.Run(name, func(t *testing.T) { wantViolation(t, err, wrong.is, wrong.rule) })
 	}
 }
 
@@ -215,7 +274,7 @@ func TestOpenReflectedToItself(t *testing.T) {
 func wantRefused(t testing.TB, err error, want RefusedError) {
 	t.Helper()
 	var refused *RefusedError
-	if !errors.As(err, &refused) || *refused != want {
+	if !errors.As(err, &refused) || !reflect.DeepEqual(*refused, want) {
 		t.Fatalf("got the error %v, want %v", err, &want)
 	}
 }

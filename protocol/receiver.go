@@ -207,7 +207,7 @@ func (r *Receiver) readAnswer(cfg ReceiverConfig, shown proof) (Accepted, error)
 		return Accepted{}, fmt.Errorf("answer to OPEN: %w", midFrame(err))
 	}
 	if t == frameRefuse {
-		return Accepted{}, refusal(body)
+		return Accepted{}, r.refusal(body)
 	}
 	unproved, answered, err := splitProof(body)
 	if err != nil {
@@ -248,12 +248,30 @@ func (cfg ReceiverConfig) rangesOf(record []byte) (int64, error) {
 	return ranges, nil
 }
 
-func refusal(body []byte) error {
+// refusal returns why there is no session, with the members that a busy holder names behind its REFUSE.
+func (r *Receiver) refusal(body []byte) error {
 	m, err := decodeRefuse(body)
 	if err != nil {
 		return violation(frameRefuse, RuleMalformed, "%w", err)
 	}
-	return &RefusedError{Code: m.code, RetryAfter: m.retryAfter}
+	refused := &RefusedError{Code: m.code, RetryAfter: m.retryAfter}
+	if m.code != RefuseBusy {
+		return refused
+	}
+	_, body, err = r.in.expect(framePeers)
+	var wrong *ViolationError
+	if errors.As(err, &wrong) {
+		return err
+	}
+	if err != nil {
+		return refused // it names nobody
+	}
+	named, err := decodePeers(body)
+	if err != nil {
+		return violation(framePeers, RuleMalformed, "%w", err)
+	}
+	refused.Members = named.members
+	return refused
 }
 
 // Wish asks for the chunks of a range whose bits are set, at least one. chunks are all chunks of the range; the session
