@@ -20,8 +20,8 @@ const (
 	dialsMax = 16
 	// talesMax is how many PEERS wait to be looked at: some from each session.
 	talesMax = 64
-	// A candidate whose session broke for no fault that it showed is tried again after retryFirst, then twice as long
-	// each time, retriesMax times in a row without progress.
+	// A candidate whose session broke for no fault that it showed, or that had no room for a stream, is tried again after
+	// retryFirst, then twice as long each time, retriesMax times in a row without progress.
 	retryFirst = time.Second
 	retriesMax = 4
 	// enoughPause is when it is looked again whether a fetch needs one more holder.
@@ -307,7 +307,7 @@ func (a *attempts) after(o attemptOutcome, retry time.Duration) (wait time.Durat
 		return enoughPause, true
 	}
 	a.opened = a.opened || o.opened
-	if !a.opened || !worthAnother(o.err) {
+	if !a.opened && !errors.Is(o.err, errCrowded) || !worthAnother(o.err) {
 		return 0, false
 	}
 	if o.progress {

@@ -20,12 +20,15 @@ func TestAttemptsAfter(t *testing.T) {
 	broke := attemptOutcome{opened: true, err: io.ErrUnexpectedEOF}
 	progressed := attemptOutcome{opened: true, progress: true, err: io.ErrUnexpectedEOF}
 	gone := attemptOutcome{err: errUnreachable}
+	full := attemptOutcome{err: errCrowded}
 	const no = -1
 	for name, c := range map[string]struct {
 		outcomes []attemptOutcome
 		waits    []time.Duration // no: not again
 	}{
 		"never reached":           {[]attemptOutcome{gone}, []time.Duration{no}},
+		"crowded at first":        {[]attemptOutcome{full, full, broke}, []time.Duration{retry, 2 * retry, 4 * retry}},
+		"crowded for ever":        {[]attemptOutcome{full, full, full, full, full}, []time.Duration{retry, 2 * retry, 4 * retry, 8 * retry, no}},
 		"knows nothing":           {[]attemptOutcome{{err: unknown}}, []time.Duration{no}},
 		"busy for long":           {[]attemptOutcome{{err: busy}, {err: busy}, {err: busy}, {err: busy}, {err: busy}, {err: busy}}, []time.Duration{5 * retry, 5 * retry, 5 * retry, 5 * retry, 5 * retry, 5 * retry}},
 		"breaks again and again":  {[]attemptOutcome{broke, broke, broke, broke, broke}, []time.Duration{retry, 2 * retry, 4 * retry, 8 * retry, no}},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/p2p/net/swarm"
 	manet "github.com/multiformats/go-multiaddr/net"
@@ -17,8 +18,12 @@ import (
 // dialTimeout keeps dead candidates from taking long.
 const dialTimeout = 3 * time.Second
 
-// errUnreachable: a peer could not be dialed.
-var errUnreachable = errors.New("can't be reached")
+var (
+	// errUnreachable: a peer could not be dialed.
+	errUnreachable = errors.New("can't be reached")
+	// errCrowded: a peer had no room even to look at what it was asked.
+	errCrowded = errors.New("has no room for more streams")
+)
 
 // openedStream is a session that both sides have proved, and what became known on the way.
 type openedStream struct {
@@ -46,6 +51,9 @@ func (n *Node) openStream(
 		return nil, fmt.Errorf("%w: %w", errUnreachable, shortDialError(err))
 	}
 	stream, err := n.host.NewStream(dialing, candidate.ID, protocol.ID)
+	if crowded(err) {
+		return nil, errCrowded
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open a stream: %w", err)
 	}
@@ -71,6 +79,9 @@ func (n *Node) openStream(
 	if busy, ok := refusedAs(err, protocol.RefuseBusy); ok && len(busy.Members) > 0 {
 		tell(tale{teller: unproved, public: manet.IsPublicAddr(remote), members: busy.Members})
 	}
+	if crowded(err) {
+		return nil, errCrowded
+	}
 	if err != nil {
 		return nil, errors.Join(err, stream.Reset())
 	}
@@ -81,6 +92,13 @@ func (n *Node) openStream(
 		peer: candidate.ID, address: remote.String(), transport: transportName(stream.Conn()), relayed: isRelayed(remote),
 		public: manet.IsPublicAddr(remote), stream: wrapped, receiver: receiver, accepted: accepted, rtt: time.Since(started),
 	}, nil
+}
+
+// crowded reports whether a peer reset a stream because it has too many of them.
+func crowded(err error) bool {
+	var reset *network.StreamError
+	return errors.As(err, &reset) && reset.Remote &&
+		(reset.ErrorCode == network.StreamRateLimited || reset.ErrorCode == network.StreamResourceLimitExceeded)
 }
 
 // rangesOf tells the protocol how many ranges a record speaks of.

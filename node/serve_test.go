@@ -177,8 +177,8 @@ func TestHolderWithoutRoomNamesOthers(t *testing.T) {
 // TestStreamsWithoutAProofAreFew opens streams and says nothing on them.
 func TestStreamsWithoutAProofAreFew(t *testing.T) {
 	t.Parallel()
-	cfg := node.Config{}
-	cfg.SetPatience(2*time.Second, time.Minute, time.Second)
+	cfg := node.Config{DisableDHT: true}
+	cfg.SetPatience(2*time.Second, time.Minute, 500*time.Millisecond)
 	holder := start(t, cfg)
 	link := add(t, holder, noise(1000, 10))
 	const perPeer = 2 * protocol.SessionsPerPeerMax // what the resource manager lets through
@@ -200,6 +200,14 @@ func TestStreamsWithoutAProofAreFew(t *testing.T) {
 	if _, err := openAs(t, late, at(t, holder), link.Root); err == nil {
 		t.Fatal("a stream too many was answered")
 	}
+	// A receiver that finds no place at first asks again.
+	link.Peers = []peer.AddrInfo{at(t, holder)}
+	seen := newDrops()
+	fetching := fetch(t.Context(), start(t, cfg), link, node.FetchOptions{Events: seen.see})
+	fetching.until(t, seen.happens)
+	if said := seen.of(holder.ID()); !strings.Contains(said, "no room") {
+		t.Errorf("the receiver was told %q", said)
+	}
 	waitFor(t, "the silent streams to be given up", func() bool {
 		receiver, err := openAs(t, late, at(t, holder), link.Root)
 		if err == nil {
@@ -207,6 +215,10 @@ func TestStreamsWithoutAProofAreFew(t *testing.T) {
 		}
 		return err == nil
 	})
+	<-fetching.done
+	if fetching.err != nil {
+		t.Errorf("the receiver that found no place: %v", fetching.err)
+	}
 }
 
 // TestStrangersLearnNothing sends a node what is no OPEN, or one that proves nothing.
