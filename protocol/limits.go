@@ -150,7 +150,7 @@ const (
 // Sizes of our own buffers; nothing in the protocol depends on them.
 const (
 	// readBufferBytes makes the receiver's reads few. Larger buffers are no faster, and there is one in each session.
-	readBufferBytes = 64 << 10
+	readBufferBytes = 16 << 10
 	// controlBufferBytes serves a holder, which reads small frames only and has many sessions.
 	controlBufferBytes = 4 << 10
 	// batchTime is for how long a holder gathers at most: chunks that it makes smaller take their time.
