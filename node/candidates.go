@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -20,10 +21,12 @@ const (
 	dialsMax = 16
 	// talesMax is how many PEERS wait to be looked at: some from each session.
 	talesMax = 64
-	// A candidate whose session broke for no fault that it showed, or that had no room for a stream, is tried again after
-	// retryFirst, then twice as long each time, retriesMax times in a row without progress.
+	// A candidate whose session broke for no fault that it showed is tried again after retryFirst, then twice as long each
+	// time, retriesMax times in a row without progress. One that has no room for streams is asked as long as there is time,
+	// in the end after retryFirst << crowdedMax.
 	retryFirst = time.Second
 	retriesMax = 4
+	crowdedMax = 3
 	// enoughPause is when it is looked again whether a fetch needs one more holder.
 	enoughPause = 10 * time.Second
 
@@ -51,7 +54,6 @@ type candidates struct {
 	known  map[peer.ID]*candidate
 	told   toldMembers
 	asking int // are being asked for a session
-	paused int // will be asked again
 }
 
 // candidate is a peer that was found, perhaps by several sources, which may know different addresses of it.
@@ -143,7 +145,7 @@ func (c *candidates) offerTold(ctx context.Context, t tale) {
 	}
 	for _, m := range t.members {
 		// In a crowd everybody tells of everybody: to verify all of it took a fifth of the processor time of 128 members.
-		if id, ok := claimedMember(m); !ok || id == c.node.id || c.knows(id) {
+		if id, ok := claimedMember(m); !ok || !c.wants(id, t.teller) {
 			continue
 		}
 		info, ok := parseMember(m, t.public)
@@ -151,18 +153,22 @@ func (c *candidates) offerTold(ctx context.Context, t tale) {
 			continue
 		}
 		c.mu.Lock()
-		fresh := c.known[info.ID] == nil && c.told.allow(t.teller)
+		allowed := c.told.allow(t.teller)
 		c.mu.Unlock()
-		if fresh {
+		if allowed {
 			c.offer(ctx, info, sourcePeers)
 		}
 	}
 }
 
-func (c *candidates) knows(id peer.ID) bool {
+// wants reports whether it is of use to be told of a peer: of one that is not known or, by a member, of one that could not be
+// reached, which may have other addresses.
+func (c *candidates) wants(id, teller peer.ID) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.known[id] != nil
+	known := c.known[id]
+	unreached := known != nil && !known.running && !known.over && teller != unproved
+	return id != c.node.id && (known == nil || unreached) && !c.told.full(teller)
 }
 
 // askBack offers a member that has opened a session with this node, which it may not have been ready for when it was
@@ -204,10 +210,10 @@ func (c *candidates) attend(ctx context.Context, known *candidate) {
 			}
 			continue // another address of it came meanwhile
 		}
-		c.count(&c.paused, 1)
-		slept := sleep(ctx, wait)
-		c.count(&c.paused, -1)
-		if !slept {
+		if errors.Is(outcome.err, errCrowded) {
+			wait += rand.N(wait) // a crowd that began together should not come again together
+		}
+		if !sleep(ctx, wait) {
 			return
 		}
 	}
@@ -249,8 +255,8 @@ func (c *candidates) attempt(ctx context.Context, info peer.AddrInfo, source dis
 }
 
 func (c *candidates) open(ctx context.Context, info peer.AddrInfo) (*openedStream, error) {
-	c.count(&c.asking, 1)
-	defer c.count(&c.asking, -1)
+	c.countAsking(1)
+	defer c.countAsking(-1)
 	select {
 	case c.dials <- struct{}{}:
 		defer func() { <-c.dials }()
@@ -260,29 +266,34 @@ func (c *candidates) open(ctx context.Context, info peer.AddrInfo) (*openedStrea
 	return c.node.openStream(ctx, info, c.link.Root, &c.shared, c.tell)
 }
 
-// count changes one of the counters that mu guards.
-func (c *candidates) count(counter *int, by int) {
+func (c *candidates) countAsking(by int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	*counter += by
+	c.asking += by
 }
 
-// pending returns how many candidates are being asked, and how many will be asked again.
-func (c *candidates) pending() (asking, paused int) {
+// anyAsked reports whether a candidate is being asked for a session now.
+func (c *candidates) anyAsked() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.asking, c.paused
+	return c.asking > 0
 }
 
-// answered reports whether every source has answered, and every candidate too.
+// answered reports whether every source has answered, and every candidate has had its say.
 func (c *candidates) answered() bool {
 	select {
 	case <-c.report.Answered():
-		asking, paused := c.pending()
-		return asking+paused == 0
 	default:
 		return false
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, known := range c.known {
+		if known.running {
+			return false
+		}
+	}
+	return len(c.tales) == 0
 }
 
 // attemptOutcome is how one attempt with a candidate went.
@@ -294,20 +305,28 @@ type attemptOutcome struct {
 
 // attempts is the history of the attempts with one candidate.
 type attempts struct {
-	opened bool // there was a session once
-	broken int  // sessions and dials in a row that brought nothing
+	met     bool // there was a session once, or the word that there is no room
+	crowded int  // attempts in a row that found no room for a stream
+	broken  int  // sessions and dials in a row that brought nothing
 }
 
 // after decides whether to try again, and after which pause: retry, then twice as long each time.
 func (a *attempts) after(o attemptOutcome, retry time.Duration) (wait time.Duration, again bool) {
+	if errors.Is(o.err, errCrowded) {
+		wait = retry << a.crowded
+		a.met, a.broken, a.crowded = true, 0, min(a.crowded+1, crowdedMax)
+		return wait, true
+	}
+	a.crowded = 0
 	if busy, ok := refusedAs(o.err, protocol.RefuseBusy); ok {
+		a.met, a.broken = true, 0
 		return max(retry, busy.RetryAfter), true
 	}
 	if errors.Is(o.err, errEnough) {
 		return enoughPause, true
 	}
-	a.opened = a.opened || o.opened
-	if !a.opened && !errors.Is(o.err, errCrowded) || !worthAnother(o.err) {
+	a.met = a.met || o.opened
+	if !a.met || !worthAnother(o.err) {
 		return 0, false
 	}
 	if o.progress {

@@ -27,8 +27,11 @@ func TestAttemptsAfter(t *testing.T) {
 		waits    []time.Duration // no: not again
 	}{
 		"never reached":           {[]attemptOutcome{gone}, []time.Duration{no}},
-		"crowded at first":        {[]attemptOutcome{full, full, broke}, []time.Duration{retry, 2 * retry, 4 * retry}},
-		"crowded for ever":        {[]attemptOutcome{full, full, full, full, full}, []time.Duration{retry, 2 * retry, 4 * retry, 8 * retry, no}},
+		"crowded for ever":        {[]attemptOutcome{full, full, full, full, full, full}, []time.Duration{retry, 2 * retry, 4 * retry, 8 * retry, 8 * retry, 8 * retry}},
+		"crowded, then busy":      {[]attemptOutcome{full, full, {err: busy}, full}, []time.Duration{retry, 2 * retry, 5 * retry, retry}},
+		"crowded, then gone":      {[]attemptOutcome{full, gone, gone, gone, gone, gone}, []time.Duration{retry, retry, 2 * retry, 4 * retry, 8 * retry, no}},
+		"broken, then crowded":    {[]attemptOutcome{broke, broke, full, broke}, []time.Duration{retry, 2 * retry, retry, retry}},
+		"busy, then gone":         {[]attemptOutcome{{err: busy}, gone, gone}, []time.Duration{5 * retry, retry, 2 * retry}},
 		"knows nothing":           {[]attemptOutcome{{err: unknown}}, []time.Duration{no}},
 		"busy for long":           {[]attemptOutcome{{err: busy}, {err: busy}, {err: busy}, {err: busy}, {err: busy}, {err: busy}}, []time.Duration{5 * retry, 5 * retry, 5 * retry, 5 * retry, 5 * retry, 5 * retry}},
 		"breaks again and again":  {[]attemptOutcome{broke, broke, broke, broke, broke}, []time.Duration{retry, 2 * retry, 4 * retry, 8 * retry, no}},
@@ -81,5 +84,34 @@ func TestCandidateLearnsAddresses(t *testing.T) {
 	}
 	if !c.leave(p, errors.New("another reason")) || !p.over {
 		t.Error("a peer that has had its say is asked again")
+	}
+}
+
+func TestCandidatesWant(t *testing.T) {
+	c := newCandidates(&Node{id: "self"}, Link{})
+	c.known["asked"] = &candidate{running: true}
+	c.known["over"] = &candidate{over: true}
+	c.known["unreached"] = &candidate{}
+	for _, test := range []struct {
+		about, teller peer.ID
+		want          bool
+	}{
+		{"self", "member", false},
+		{"new", "member", true},
+		{"new", unproved, true},
+		{"asked", "member", false},
+		{"over", "member", false},
+		{"unreached", "member", true},
+		{"unreached", unproved, false},
+	} {
+		if got := c.wants(test.about, test.teller); got != test.want {
+			t.Errorf("%q told by %q: wanted is %v", test.about, test.teller, got)
+		}
+	}
+	for range toldByOneMax {
+		c.told.allow("member")
+	}
+	if c.wants("new", "member") || !c.wants("new", "another") {
+		t.Error("a member that has told of many is heard, or another is not")
 	}
 }

@@ -78,12 +78,14 @@ func (n *Node) openStream(
 	remote := stream.Conn().RemoteMultiaddr()
 	if busy, ok := refusedAs(err, protocol.RefuseBusy); ok && len(busy.Members) > 0 {
 		tell(tale{teller: unproved, public: manet.IsPublicAddr(remote), members: busy.Members})
-	}
-	if crowded(err) {
-		return nil, errCrowded
+		busy.Members = nil // err may be kept for long
 	}
 	if err != nil {
-		return nil, errors.Join(err, stream.Reset())
+		reset := stream.Reset() // also of one that the other side has reset, which takes a place until then
+		if crowded(err) {
+			return nil, errCrowded
+		}
+		return nil, errors.Join(err, reset)
 	}
 	if err := stream.SetDeadline(time.Time{}); err != nil {
 		return nil, errors.Join(err, receiver.Close())

@@ -415,10 +415,9 @@ func (f *fetch) outOfHolders(now time.Time) error {
 		f.idleSince = now
 		return nil
 	}
-	asking, _ := f.candidates.pending()
 	answered := len(f.sessions) == 0 && now.Sub(f.searchStart) >= min(answerGrace, f.opts.Wait) && f.candidates.answered()
 	patience := f.opts.Wait
-	if asking > 0 {
+	if f.candidates.anyAsked() {
 		patience += dialTimeout // who is being asked may answer yet
 	}
 	if !answered && now.Sub(f.idleSince) < patience {

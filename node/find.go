@@ -122,9 +122,8 @@ func deliver(ctx context.Context, c *candidates, found <-chan foundHolder, yield
 			return
 		case now := <-ticker.C:
 			elapsed := now.Sub(started)
-			asking, _ := c.pending()
 			switch {
-			case elapsed >= wait+dialTimeout, elapsed >= wait && asking == 0:
+			case elapsed >= wait+dialTimeout, elapsed >= wait && !c.anyAsked():
 				return
 			case elapsed >= min(answerGrace, wait) && c.answered():
 				return

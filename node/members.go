@@ -44,7 +44,7 @@ type members struct {
 // swarmMembers are the members of one root: those met lately, the latest last, and the sessions with some of them.
 type swarmMembers struct {
 	met      []metMember
-	named    int // of met, by some: where it goes on
+	named    int // the last of met that some named: it goes on with the one met before
 	sessions map[*memberSession]bool
 }
 
@@ -156,7 +156,7 @@ func (s *swarmMembers) othersThan(id peer.ID, now time.Time) []protocol.Member {
 	return others
 }
 
-// some returns up to n members met lately that are not the given peer. Each call goes on where the one before ended, so
+// some returns up to n members met lately and still connected that are not the given peer. Each call goes on where the one before ended, so
 // that of many peers each is told of others.
 func (m *members) some(key protocol.DiscoveryKey, id peer.ID, n int) []protocol.Member {
 	now := time.Now()
@@ -168,8 +168,9 @@ func (m *members) some(key protocol.DiscoveryKey, id peer.ID, n int) []protocol.
 	}
 	var some []protocol.Member
 	for range swarm.met {
-		swarm.named = (swarm.named + 1) % len(swarm.met)
-		if met := swarm.met[swarm.named]; met.id != id && now.Sub(met.last) <= protocol.MemberAge {
+		swarm.named = (swarm.named + len(swarm.met) - 1) % len(swarm.met)
+		met := swarm.met[swarm.named]
+		if _, connected := m.known[met.id]; connected && met.id != id && now.Sub(met.last) <= protocol.MemberAge {
 			some = append(some, met.member)
 		}
 		if len(some) == n {
@@ -298,9 +299,13 @@ type toldMembers struct {
 	by  map[peer.ID]int
 }
 
+func (t *toldMembers) full(teller peer.ID) bool {
+	return t.all >= toldMax || t.by[teller] >= toldByOneMax
+}
+
 // allow reports whether one more candidate may come from a teller.
 func (t *toldMembers) allow(teller peer.ID) bool {
-	if t.all >= toldMax || t.by[teller] >= toldByOneMax {
+	if t.full(teller) {
 		return false
 	}
 	if t.by == nil {

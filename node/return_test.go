@@ -72,6 +72,33 @@ func (h *held) refuse(stream network.Stream, told protocol.Busy) {
 	_, _ = stream.Read(make([]byte, 1))
 }
 
+// slowCatalog is a store on a disk that takes its time to note a root.
+type slowCatalog struct{ cafs.Store }
+
+func (s slowCatalog) PutRoot(ctx context.Context, info cafs.RootInfo) error {
+	time.Sleep(300 * time.Millisecond) // longer than it takes to be looked whether the search is over
+	return s.Store.PutRoot(ctx, info)
+}
+
+// TestSearchWaitsForWhoIsTakenIn has a holder that lets the receiver in when everybody else has had their say, for as long as
+// a search takes at least.
+func TestSearchWaitsForWhoIsTakenIn(t *testing.T) {
+	t.Parallel()
+	h := hold(t, noise(1000, 5))
+	var asked atomic.Int64
+	holder := answer(t, func(ctx context.Context, stream network.Stream) {
+		if asked.Add(1) == 1 {
+			h.refuse(stream, protocol.Busy{RetryAfter: 5100 * time.Millisecond})
+		} else if s, err := h.accept(stream); err == nil {
+			_ = s.Run(ctx)
+		}
+	})
+	receiver := start(t, quick(node.Config{Store: slowCatalog{memory.New()}}))
+	if _, err := receiver.Fetch(t.Context(), h.link(holder), node.FetchOptions{}); err != nil {
+		t.Errorf("asked %d times: %v", asked.Load(), err)
+	}
+}
+
 // TestBusyHoldersFillFewPlaces has holders that have no room, and name members that nobody has ever met. They need not
 // know the root for that: so all of them together must not fill the places that true members need.
 func TestBusyHoldersFillFewPlaces(t *testing.T) {
@@ -106,7 +133,7 @@ func TestBusyHoldersFillFewPlaces(t *testing.T) {
 	}
 	receiver := start(t, quick(node.Config{}))
 	var none *node.NoHolderError
-	if _, err := receiver.Fetch(t.Context(), link, node.FetchOptions{Wait: time.Second}); !errors.As(err, &none) {
+	if _, err := receiver.Fetch(t.Context(), link, node.FetchOptions{Wait: 3 * time.Second}); !errors.As(err, &none) {
 		t.Fatalf("fetch from busy holders: %v, want a NoHolderError", err)
 	}
 	if got := dials.Load(); got <= protocol.PeersMax || got > most {

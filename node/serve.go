@@ -10,6 +10,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	manet "github.com/multiformats/go-multiaddr/net"
+	"golang.org/x/time/rate"
 
 	"github.com/swarmsync/swarmsync/cafs"
 	"github.com/swarmsync/swarmsync/protocol"
@@ -20,13 +21,16 @@ const protectServing = service + " serve"
 
 const (
 	// A receiver that found no room may ask again after busyRetry. Many do so one after another, busyEvery apart: else they
-	// would come all at once, and take the more of the uplink the more they are. But none waits for more than busyRetryMax.
+	// would come all at once, and take the more of the uplink the more they are. But none waits for more than busyRetryMax,
+	// so that there are more tries than one in DefaultWait.
 	busyRetry    = 2 * time.Second
-	busyRetryMax = 30 * time.Second
+	busyRetryMax = DefaultWait / 3
 	busyEvery    = busyRetry / protocol.SessionsMax
-	// busyNames is how many others such a receiver is told of. With 8, of a crowd of 1,000 those that find room are asked by 23
-	// others each.
-	busyNames = 8
+	// busyNames is how many others such a receiver is told of: of a crowd of 1,000 those that find room are asked by 23 others
+	// each. All of them together are told of busyNamesBurst, some 3 MB, and then of busyNamesRate a second.
+	busyNames      = 8
+	busyNamesBurst = 8192
+	busyNamesRate  = 128
 )
 
 // server answers the sessions that others open.
@@ -42,6 +46,7 @@ type server struct {
 	perPeer  map[peer.ID]int
 	served   int64     // what the sessions of now had written when it was last looked
 	retry    time.Time // when the last receiver that found no room may ask again
+	names    *rate.Limiter
 	closed   bool
 }
 
@@ -60,12 +65,18 @@ type serving struct {
 }
 
 func newServer(n *Node) *server {
-	return &server{node: n, sessions: make(map[*serving]bool), perPeer: make(map[peer.ID]int)}
+	return &server{
+		node: n, sessions: make(map[*serving]bool), perPeer: make(map[peer.ID]int),
+		names: rate.NewLimiter(busyNamesRate, busyNamesBurst),
+	}
 }
 
 // handle is the stream handler of protocol.ID.
 func (s *server) handle(stream network.Stream) {
-	if !s.enter() {
+	if full, closed := s.enter(); closed {
+		_ = stream.ResetWithError(network.StreamShutdown)
+		return
+	} else if full {
 		_ = stream.ResetWithError(network.StreamRateLimited)
 		return
 	}
@@ -76,16 +87,17 @@ func (s *server) handle(stream network.Stream) {
 	}
 }
 
-// enter takes a place for a stream without a proof.
-func (s *server) enter() bool {
+// enter takes a place for a stream without a proof, unless there is none or the server is closed.
+func (s *server) enter() (full, closed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed || s.unproved >= protocol.UnprovedStreamsMax {
-		return false
+	full = s.unproved >= protocol.UnprovedStreamsMax
+	if full || s.closed {
+		return full, s.closed
 	}
 	s.unproved++
 	s.work.Add(1)
-	return true
+	return false, false
 }
 
 // close refuses new streams and waits for the sessions under way; the end of the node's context ends those.
@@ -99,10 +111,13 @@ func (s *server) close() {
 func (s *server) serve(ctx context.Context, stream network.Stream) error {
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
-	session, c, err := s.accept(ctx, end, stream)
-	s.mu.Lock()
-	s.unproved--
-	s.mu.Unlock()
+	proved := sync.OnceFunc(func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.unproved--
+	})
+	session, c, err := s.accept(ctx, end, stream, proved)
+	proved() // or it never will be
 	if c != nil {
 		defer c.release()
 	}
@@ -120,8 +135,10 @@ func (s *server) serve(ctx context.Context, stream network.Stream) error {
 }
 
 // accept answers OPEN; there is no session if it refused. The content is to be released and the session left if they
-// are not nil, also after an error. The session ends with ctx, which end ends.
-func (s *server) accept(ctx context.Context, end context.CancelCauseFunc, stream network.Stream) (*serving, *content, error) {
+// are not nil, also after an error. The session ends with ctx, which end ends. proved is called when the proof holds.
+func (s *server) accept(
+	ctx context.Context, end context.CancelCauseFunc, stream network.Stream, proved func(),
+) (*serving, *content, error) {
 	wrapped, err := s.node.wrapStream(stream)
 	if err != nil {
 		return nil, nil, err
@@ -142,9 +159,10 @@ func (s *server) accept(ctx context.Context, end context.CancelCauseFunc, stream
 			return c, c != nil
 		},
 		Admit: func(root cafs.Key) (protocol.Busy, bool) {
-			if session = s.admit(remote, root, end); session == nil {
-				others := s.node.members.some(protocol.DiscoveryKeyOf(root), remote, busyNames)
-				return protocol.Busy{RetryAfter: s.retryAfter(time.Now()), Members: others}, false
+			proved()
+			var full bool
+			if session, full = s.admit(remote, root, end); session == nil {
+				return s.busy(remote, root, full), false
 			}
 			session.conn, session.stream = stream.Conn(), wrapped
 			return protocol.Busy{}, true
@@ -229,26 +247,37 @@ func (s *serving) tellHave(items []protocol.HaveItem) {
 	}
 }
 
-// admit takes a place for a session, or returns nil.
-func (s *server) admit(remote peer.ID, root cafs.Key, end context.CancelCauseFunc) *serving {
+// admit takes a place for a session. It returns nil if there is none for this receiver; full tells that nobody finds one.
+func (s *server) admit(remote peer.ID, root cafs.Key, end context.CancelCauseFunc) (session *serving, full bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	key := protocol.DiscoveryKeyOf(root)
 	// With the lock held: whoever removes the root after this look finds the session.
-	if !s.node.serves(key) {
-		return nil
+	full = len(s.sessions) >= protocol.SessionsMax
+	if full || !s.node.serves(key) || s.perPeer[remote] >= protocol.SessionsPerPeerMax {
+		return nil, full
 	}
-	if len(s.sessions) >= protocol.SessionsMax || s.perPeer[remote] >= protocol.SessionsPerPeerMax {
-		return nil
-	}
-	session := &serving{root: root, key: key, peer: remote, since: time.Now(), end: end}
+	session = &serving{root: root, key: key, peer: remote, since: time.Now(), end: end}
 	s.sessions[session] = true
 	s.perPeer[remote]++
 	s.node.host.ConnManager().Protect(remote, protectServing)
-	return session
+	return session, false
 }
 
-// retryAfter returns how long a receiver that found no room should stay away.
+// busy returns what a receiver is told that was not admitted; full: nobody would be.
+func (s *server) busy(remote peer.ID, root cafs.Key, full bool) protocol.Busy {
+	if !full {
+		return protocol.Busy{RetryAfter: busyRetry}
+	}
+	now := time.Now()
+	told := protocol.Busy{RetryAfter: s.retryAfter(now)}
+	if s.names.AllowN(now, busyNames) {
+		told.Members = s.node.members.some(protocol.DiscoveryKeyOf(root), remote, busyNames)
+	}
+	return told
+}
+
+// retryAfter returns how long one of many receivers that found no room should stay away.
 func (s *server) retryAfter(now time.Time) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -92,6 +92,20 @@ func waitFor(t *testing.T, what string, holds func() bool) {
 	}
 }
 
+// fill opens so many sessions with a holder, as few receivers.
+func fill(t *testing.T, holder *node.Node, root cafs.Key, sessions int) {
+	t.Helper()
+	for opened := 0; opened < sessions; {
+		h := startHost(t)
+		for range min(sessions-opened, protocol.SessionsPerPeerMax) {
+			if _, err := openAs(t, h, at(t, holder), root); err != nil {
+				t.Fatalf("session %d: %v", opened+1, err)
+			}
+			opened++
+		}
+	}
+}
+
 func TestHolderServesNoMoreSessionsThanItsLimits(t *testing.T) {
 	t.Parallel()
 	holder := start(t, node.Config{})
@@ -106,16 +120,7 @@ func TestHolderServesNoMoreSessionsThanItsLimits(t *testing.T) {
 	if _, err := openAs(t, one, at(t, holder), link.Root); !errors.As(err, &refused) || refused.Code != protocol.RefuseBusy {
 		t.Errorf("session %d of one peer: %v, want busy", protocol.SessionsPerPeerMax+1, err)
 	}
-	others := 0
-	for range protocol.SessionsMax/protocol.SessionsPerPeerMax - 1 {
-		other := startHost(t)
-		for range protocol.SessionsPerPeerMax {
-			if _, err := openAs(t, other, at(t, holder), link.Root); err != nil {
-				t.Fatalf("session %d of others: %v", others, err)
-			}
-			others++
-		}
-	}
+	fill(t, holder, link.Root, protocol.SessionsMax-protocol.SessionsPerPeerMax)
 	late := startHost(t)
 	if _, err := openAs(t, late, at(t, holder), link.Root); !errors.As(err, &refused) || refused.Code != protocol.RefuseBusy {
 		t.Errorf("session %d: %v, want busy", protocol.SessionsMax+1, err)
@@ -148,24 +153,23 @@ func TestHolderWithoutRoomNamesOthers(t *testing.T) {
 	holder := start(t, node.Config{DisableDHT: true})
 	link := add(t, holder, content)
 	link.Peers = []peer.AddrInfo{at(t, holder)}
-	other := start(t, node.Config{DisableDHT: true})
-	if _, err := other.Fetch(t.Context(), link, node.FetchOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	late := startHost(t)
-	for range protocol.SessionsPerPeerMax {
-		if _, err := openAs(t, late, at(t, holder), link.Root); err != nil {
-			t.Fatal(err)
-		}
-	}
-	receiver, err := node.New(t.Context(), node.Config{
-		Host: late, Store: memory.New(), DisableDHT: true, DisableMDNS: true, DisableAnnounce: true,
+	host := startHost(t)
+	other, err := node.New(t.Context(), node.Config{
+		Host: host, Store: memory.New(), DisableDHT: true, DisableMDNS: true, DisableAnnounce: true,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = receiver.Close() })
-	result, err := receiver.Fetch(t.Context(), link, node.FetchOptions{})
+	t.Cleanup(func() { _ = other.Close() })
+	if _, err := other.Fetch(t.Context(), link, node.FetchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	fill(t, holder, link.Root, protocol.SessionsMax-1)
+	if _, err := openAs(t, host, at(t, holder), link.Root); err != nil { // it is met last, and for long enough to be known
+		t.Fatal(err)
+	}
+	// The hosts that fill the places are named as well, and do not answer.
+	result, err := start(t, node.Config{DisableDHT: true}).Fetch(t.Context(), link, node.FetchOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -178,8 +182,14 @@ func TestHolderWithoutRoomNamesOthers(t *testing.T) {
 func TestStreamsWithoutAProofAreFew(t *testing.T) {
 	t.Parallel()
 	cfg := node.Config{DisableDHT: true}
-	cfg.SetPatience(2*time.Second, time.Minute, 500*time.Millisecond)
-	holder := start(t, cfg)
+	cfg.SetPatience(4*time.Second, time.Minute, 500*time.Millisecond)
+	holder, receiverHost := start(t, cfg), startHost(t)
+	cfg.Host, cfg.Store, cfg.DisableMDNS, cfg.DisableAnnounce = receiverHost, memory.New(), true, true
+	receiver, err := node.New(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = receiver.Close() })
 	link := add(t, holder, noise(1000, 10))
 	const perPeer = 2 * protocol.SessionsPerPeerMax // what the resource manager lets through
 	for range protocol.UnprovedStreamsMax/perPeer + 1 {
@@ -203,7 +213,7 @@ func TestStreamsWithoutAProofAreFew(t *testing.T) {
 	// A receiver that finds no place at first asks again.
 	link.Peers = []peer.AddrInfo{at(t, holder)}
 	seen := newDrops()
-	fetching := fetch(t.Context(), start(t, cfg), link, node.FetchOptions{Events: seen.see})
+	fetching := fetch(t.Context(), receiver, link, node.FetchOptions{Events: seen.see})
 	fetching.until(t, seen.happens)
 	if said := seen.of(holder.ID()); !strings.Contains(said, "no room") {
 		t.Errorf("the receiver was told %q", said)
@@ -218,6 +228,13 @@ func TestStreamsWithoutAProofAreFew(t *testing.T) {
 	<-fetching.done
 	if fetching.err != nil {
 		t.Errorf("the receiver that found no place: %v", fetching.err)
+	}
+	for _, conn := range receiverHost.Network().Conns() {
+		for _, stream := range conn.GetStreams() {
+			if stream.Protocol() == protocol.ID && stream.Stat().Direction == network.DirOutbound {
+				t.Errorf("the stream %s was left behind", stream.ID())
+			}
+		}
 	}
 }
 

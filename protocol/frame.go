@@ -125,7 +125,7 @@ func (r frameReader) expect(allowed ...frameType) (frameType, []byte, error) {
 			return t, body, err
 		}
 	}
-	return 0, nil, violation(t, RuleUnexpected, "the session is not open yet")
+	return 0, nil, violation(t, RuleUnexpected, "the session is not open")
 }
 
 // header reads the type and the length of the body, and checks both.
