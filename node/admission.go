@@ -35,13 +35,17 @@ func (f *fetch) startSearch(ctx context.Context) {
 	f.work.Go(func() { f.candidates.run(ctx) })
 }
 
-// useSession has a session with a holder. It tells whether anything came, and why it ended.
-func (f *fetch) useSession(ctx context.Context, opened *openedStream, source discovery.Source) (progress bool, err error) {
+// useSession has a session with a holder, and calls taken when that is one of the fetch's. It tells whether anything came, and
+// why it ended.
+func (f *fetch) useSession(
+	ctx context.Context, opened *openedStream, source discovery.Source, taken func(),
+) (progress bool, err error) {
 	defer func() { _ = opened.receiver.Close() }() // whatever it says, the session is over
 	s, err := f.admit(ctx, opened, source)
 	if err != nil {
 		return false, err
 	}
+	taken()
 	err = f.receive(ctx, s)
 	if ctx.Err() != nil {
 		return false, err // the fetch is over, and nobody is to blame

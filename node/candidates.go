@@ -21,6 +21,8 @@ const (
 	dialsMax = 16
 	// talesMax is how many PEERS wait to be looked at: some from each session.
 	talesMax = 64
+	// retoldMax is how often members are heard about a peer that could not be reached.
+	retoldMax = 2
 	// A candidate whose session broke for no fault that it showed is tried again after retryFirst, then twice as long each
 	// time, retriesMax times in a row without progress. One that has no room for streams is asked as long as there is time,
 	// in the end after retryFirst << crowdedMax.
@@ -38,9 +40,10 @@ const (
 type candidates struct {
 	node *Node
 	link Link
-	// use has a session, which it closes. It tells whether the session brought anything, and why it ended.
-	use func(ctx context.Context, opened *openedStream, source discovery.Source) (progress bool, err error)
-	// refused is told of candidates that gave no session; those that are busy are asked again.
+	// use has a session, which it closes. It calls taken when it has taken it in, and tells whether the session brought
+	// anything, and why it ended.
+	use func(ctx context.Context, opened *openedStream, source discovery.Source, taken func()) (progress bool, err error)
+	// refused is told of candidates that gave no session; those that have no room are asked again.
 	refused func(id peer.ID, source discovery.Source, err error)
 
 	shared protocol.Receivers
@@ -53,7 +56,8 @@ type candidates struct {
 	mu     sync.Mutex
 	known  map[peer.ID]*candidate
 	told   toldMembers
-	asking int // are being asked for a session
+	asking int // are being asked for a session, or taken in
+	heard  int // tales that were not looked at yet
 }
 
 // candidate is a peer that was found, perhaps by several sources, which may know different addresses of it.
@@ -64,6 +68,7 @@ type candidate struct {
 	running bool
 	over    bool // it has had its say
 	unready bool // and that was that it does not know the root
+	retold  int  // how often members told of it when it could not be reached
 }
 
 func newCandidates(n *Node, link Link) *candidates {
@@ -119,8 +124,11 @@ type tale struct {
 
 // tell takes in what a member says, without waiting. What comes faster than it is looked at is lost.
 func (c *candidates) tell(t tale) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	select {
 	case c.tales <- t:
+		c.heard++
 	default:
 	}
 }
@@ -133,6 +141,9 @@ func (c *candidates) listen(ctx context.Context) {
 			return
 		case t := <-c.tales:
 			c.offerTold(ctx, t)
+			c.mu.Lock()
+			c.heard--
+			c.mu.Unlock()
 		}
 	}
 }
@@ -152,13 +163,23 @@ func (c *candidates) offerTold(ctx context.Context, t tale) {
 		if !ok {
 			continue
 		}
-		c.mu.Lock()
-		allowed := c.told.allow(t.teller)
-		c.mu.Unlock()
-		if allowed {
+		if c.hears(info, t.teller) {
 			c.offer(ctx, info, sourcePeers)
 		}
 	}
+}
+
+// hears reports whether a peer is to be offered that is wanted, and counts it.
+func (c *candidates) hears(info peer.AddrInfo, teller peer.ID) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if known := c.known[info.ID]; known != nil {
+		known.retold++
+		if !known.lacks(info.Addrs) {
+			return false
+		}
+	}
+	return c.told.allow(teller)
 }
 
 // wants reports whether it is of use to be told of a peer: of one that is not known or, by a member, of one that could not be
@@ -167,7 +188,7 @@ func (c *candidates) wants(id, teller peer.ID) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	known := c.known[id]
-	unreached := known != nil && !known.running && !known.over && teller != unproved
+	unreached := known != nil && !known.running && !known.over && known.retold < retoldMax && teller != unproved
 	return id != c.node.id && (known == nil || unreached) && !c.told.full(teller)
 }
 
@@ -183,10 +204,20 @@ func (c *candidates) askBack(ctx context.Context, id peer.ID) {
 	c.offer(ctx, peer.AddrInfo{ID: id}, sourcePeers)
 }
 
+// has reports whether an address is known.
+func (p *candidate) has(address multiaddr.Multiaddr) bool {
+	return slices.ContainsFunc(p.info.Addrs, address.Equal)
+}
+
+// lacks reports whether one of some addresses is not known.
+func (p *candidate) lacks(addresses []multiaddr.Multiaddr) bool {
+	return slices.ContainsFunc(addresses, func(address multiaddr.Multiaddr) bool { return !p.has(address) })
+}
+
 // learn adds addresses, which are news if there was none of them before.
 func (p *candidate) learn(addresses []multiaddr.Multiaddr) {
 	for _, address := range addresses {
-		if !slices.ContainsFunc(p.info.Addrs, address.Equal) {
+		if !p.has(address) {
 			p.info.Addrs = append(p.info.Addrs, address)
 			p.news = true
 		}
@@ -243,6 +274,9 @@ func (c *candidates) leave(known *candidate, err error) bool {
 
 // attempt asks a candidate for a session, and has it.
 func (c *candidates) attempt(ctx context.Context, info peer.AddrInfo, source discovery.Source) attemptOutcome {
+	c.countAsking(1)
+	taken := sync.OnceFunc(func() { c.countAsking(-1) })
+	defer taken()
 	opened, err := c.open(ctx, info)
 	if err != nil {
 		if ctx.Err() == nil {
@@ -250,13 +284,11 @@ func (c *candidates) attempt(ctx context.Context, info peer.AddrInfo, source dis
 		}
 		return attemptOutcome{err: err}
 	}
-	progress, err := c.use(ctx, opened, source)
+	progress, err := c.use(ctx, opened, source, taken)
 	return attemptOutcome{opened: true, progress: progress, err: err}
 }
 
 func (c *candidates) open(ctx context.Context, info peer.AddrInfo) (*openedStream, error) {
-	c.countAsking(1)
-	defer c.countAsking(-1)
 	select {
 	case c.dials <- struct{}{}:
 		defer func() { <-c.dials }()
@@ -272,7 +304,7 @@ func (c *candidates) countAsking(by int) {
 	c.asking += by
 }
 
-// anyAsked reports whether a candidate is being asked for a session now.
+// anyAsked reports whether a candidate is being asked for a session now, or taken in.
 func (c *candidates) anyAsked() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -293,7 +325,7 @@ func (c *candidates) answered() bool {
 			return false
 		}
 	}
-	return len(c.tales) == 0
+	return c.heard == 0
 }
 
 // attemptOutcome is how one attempt with a candidate went.
@@ -307,34 +339,41 @@ type attemptOutcome struct {
 type attempts struct {
 	met     bool // there was a session once, or the word that there is no room
 	crowded int  // attempts in a row that found no room for a stream
-	broken  int  // sessions and dials in a row that brought nothing
+	broken  int  // sessions in a row that brought nothing
+	gone    int  // attempts in a row that had no answer
 }
 
 // after decides whether to try again, and after which pause: retry, then twice as long each time.
 func (a *attempts) after(o attemptOutcome, retry time.Duration) (wait time.Duration, again bool) {
-	if errors.Is(o.err, errCrowded) {
+	busy, isBusy := refusedAs(o.err, protocol.RefuseBusy)
+	isCrowded := errors.Is(o.err, errCrowded)
+	if o.opened || isBusy || isCrowded {
+		a.met, a.gone = true, 0
+	}
+	if isCrowded {
 		wait = retry << a.crowded
-		a.met, a.broken, a.crowded = true, 0, min(a.crowded+1, crowdedMax)
+		a.crowded = min(a.crowded+1, crowdedMax)
 		return wait, true
 	}
 	a.crowded = 0
-	if busy, ok := refusedAs(o.err, protocol.RefuseBusy); ok {
-		a.met, a.broken = true, 0
+	switch {
+	case isBusy:
 		return max(retry, busy.RetryAfter), true
-	}
-	if errors.Is(o.err, errEnough) {
+	case errors.Is(o.err, errEnough):
 		return enoughPause, true
-	}
-	a.met = a.met || o.opened
-	if !a.met || !worthAnother(o.err) {
+	case !a.met || !worthAnother(o.err):
 		return 0, false
 	}
 	if o.progress {
 		a.broken = 0
 	}
-	wait = retry << a.broken
-	a.broken++
-	return wait, a.broken <= retriesMax
+	wait = retry << (a.broken + a.gone)
+	if o.opened {
+		a.broken++
+	} else {
+		a.gone++
+	}
+	return wait, a.broken+a.gone <= retriesMax
 }
 
 // worthAnother reports whether an attempt that ended with err may be followed by a better one.

@@ -30,7 +30,9 @@ func TestAttemptsAfter(t *testing.T) {
 		"crowded for ever":        {[]attemptOutcome{full, full, full, full, full, full}, []time.Duration{retry, 2 * retry, 4 * retry, 8 * retry, 8 * retry, 8 * retry}},
 		"crowded, then busy":      {[]attemptOutcome{full, full, {err: busy}, full}, []time.Duration{retry, 2 * retry, 5 * retry, retry}},
 		"crowded, then gone":      {[]attemptOutcome{full, gone, gone, gone, gone, gone}, []time.Duration{retry, retry, 2 * retry, 4 * retry, 8 * retry, no}},
-		"broken, then crowded":    {[]attemptOutcome{broke, broke, full, broke}, []time.Duration{retry, 2 * retry, retry, retry}},
+		"broken, then crowded":    {[]attemptOutcome{broke, broke, full, broke}, []time.Duration{retry, 2 * retry, retry, 4 * retry}},
+		"lets in in vain":         {[]attemptOutcome{broke, {err: busy}, broke, full, broke, {err: busy}, broke, broke}, []time.Duration{retry, 5 * retry, 2 * retry, retry, 4 * retry, 5 * retry, 8 * retry, no}},
+		"enough, then gone":       {[]attemptOutcome{{opened: true, err: errEnough}, gone, gone}, []time.Duration{enoughPause, retry, 2 * retry}},
 		"busy, then gone":         {[]attemptOutcome{{err: busy}, gone, gone}, []time.Duration{5 * retry, retry, 2 * retry}},
 		"knows nothing":           {[]attemptOutcome{{err: unknown}}, []time.Duration{no}},
 		"busy for long":           {[]attemptOutcome{{err: busy}, {err: busy}, {err: busy}, {err: busy}, {err: busy}, {err: busy}}, []time.Duration{5 * retry, 5 * retry, 5 * retry, 5 * retry, 5 * retry, 5 * retry}},
@@ -113,5 +115,25 @@ func TestCandidatesWant(t *testing.T) {
 	}
 	if c.wants("new", "member") || !c.wants("new", "another") {
 		t.Error("a member that has told of many is heard, or another is not")
+	}
+}
+
+// A peer that could not be reached is heard of again only with other addresses, and not for ever.
+func TestCandidatesHear(t *testing.T) {
+	address := func(port string) multiaddr.Multiaddr { return multiaddr.StringCast("/ip4/192.0.2.1/tcp/" + port) }
+	c := newCandidates(&Node{}, Link{})
+	c.known["unreached"] = &candidate{info: peer.AddrInfo{ID: "unreached", Addrs: []multiaddr.Multiaddr{address("1")}}}
+	hears := func(port string) bool {
+		info := peer.AddrInfo{ID: "unreached", Addrs: []multiaddr.Multiaddr{address(port)}}
+		return c.wants(info.ID, "member") && c.hears(info, "member")
+	}
+	if hears("1") || c.told.all > 0 {
+		t.Error("it was heard with the address where it could not be reached")
+	}
+	if !hears("2") || c.told.all != 1 {
+		t.Error("it was not heard with another address")
+	}
+	if hears("3") {
+		t.Errorf("it was heard more than %d times", retoldMax)
 	}
 }

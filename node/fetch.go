@@ -90,6 +90,7 @@ type fetch struct {
 	shares      []*PeerShare     // of every peer that had a session
 	liars       map[peer.ID]bool // peers that are not worth another session
 	stallers    map[peer.ID]bool // peers that stalled in a session
+	webSeeds    int              // sessions with web seeds, and pauses between them
 	searchStart time.Time
 	idleSince   time.Time
 	result      Result
@@ -415,7 +416,7 @@ func (f *fetch) outOfHolders(now time.Time) error {
 		f.idleSince = now
 		return nil
 	}
-	answered := len(f.sessions) == 0 && now.Sub(f.searchStart) >= min(answerGrace, f.opts.Wait) && f.candidates.answered()
+	answered := len(f.sessions)+f.webSeeds == 0 && now.Sub(f.searchStart) >= min(answerGrace, f.opts.Wait) && f.candidates.answered()
 	patience := f.opts.Wait
 	if f.candidates.anyAsked() {
 		patience += dialTimeout // who is being asked may answer yet

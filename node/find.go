@@ -80,7 +80,7 @@ func (n *Node) search(ctx context.Context, link Link, wait time.Duration, yield 
 
 	found := make(chan foundHolder)
 	c := newCandidates(n, link)
-	c.use = func(ctx context.Context, opened *openedStream, source discovery.Source) (bool, error) {
+	c.use = func(ctx context.Context, opened *openedStream, source discovery.Source, _ func()) (bool, error) {
 		defer func() { _ = opened.receiver.Close() }() // it has served its purpose
 		select {
 		case found <- foundHolder{opened, source}:

@@ -44,7 +44,7 @@ type members struct {
 // swarmMembers are the members of one root: those met lately, the latest last, and the sessions with some of them.
 type swarmMembers struct {
 	met      []metMember
-	named    int // the last of met that some named: it goes on with the one met before
+	named    int // where in met some goes on with those before; it may be beyond the end
 	sessions map[*memberSession]bool
 }
 
@@ -156,8 +156,8 @@ func (s *swarmMembers) othersThan(id peer.ID, now time.Time) []protocol.Member {
 	return others
 }
 
-// some returns up to n members met lately and still connected that are not the given peer. Each call goes on where the one before ended, so
-// that of many peers each is told of others.
+// some returns up to n members met lately and still connected that are not the given peer. Each call goes on where the one
+// before ended, so that of many peers each is told of others.
 func (m *members) some(key protocol.DiscoveryKey, id peer.ID, n int) []protocol.Member {
 	now := time.Now()
 	m.mu.Lock()
@@ -170,8 +170,9 @@ func (m *members) some(key protocol.DiscoveryKey, id peer.ID, n int) []protocol.
 	for range swarm.met {
 		swarm.named = (swarm.named + len(swarm.met) - 1) % len(swarm.met)
 		met := swarm.met[swarm.named]
-		if _, connected := m.known[met.id]; connected && met.id != id && now.Sub(met.last) <= protocol.MemberAge {
-			some = append(some, met.member)
+		member, connected := m.known[met.id]
+		if connected && met.id != id && now.Sub(met.last) <= protocol.MemberAge {
+			some = append(some, member)
 		}
 		if len(some) == n {
 			break

@@ -38,6 +38,7 @@ type server struct {
 	node    *Node
 	work    sync.WaitGroup
 	holders protocol.Holders
+	names   *rate.Limiter // of members to receivers that found no room
 
 	// mu guards what follows.
 	mu       sync.Mutex
@@ -46,7 +47,6 @@ type server struct {
 	perPeer  map[peer.ID]int
 	served   int64     // what the sessions of now had written when it was last looked
 	retry    time.Time // when the last receiver that found no room may ask again
-	names    *rate.Limiter
 	closed   bool
 }
 
@@ -271,8 +271,9 @@ func (s *server) busy(remote peer.ID, root cafs.Key, full bool) protocol.Busy {
 	}
 	now := time.Now()
 	told := protocol.Busy{RetryAfter: s.retryAfter(now)}
-	if s.names.AllowN(now, busyNames) {
+	if s.names.TokensAt(now) >= busyNames {
 		told.Members = s.node.members.some(protocol.DiscoveryKeyOf(root), remote, busyNames)
+		s.names.AllowN(now, len(told.Members))
 	}
 	return told
 }

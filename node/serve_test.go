@@ -182,7 +182,7 @@ func TestHolderWithoutRoomNamesOthers(t *testing.T) {
 func TestStreamsWithoutAProofAreFew(t *testing.T) {
 	t.Parallel()
 	cfg := node.Config{DisableDHT: true}
-	cfg.SetPatience(4*time.Second, time.Minute, 500*time.Millisecond)
+	cfg.SetPatience(4*time.Second, time.Minute, 250*time.Millisecond)
 	holder, receiverHost := start(t, cfg), startHost(t)
 	cfg.Host, cfg.Store, cfg.DisableMDNS, cfg.DisableAnnounce = receiverHost, memory.New(), true, true
 	receiver, err := node.New(t.Context(), cfg)

@@ -64,13 +64,18 @@ func (f *fetch) startWebSeeds(ctx context.Context) {
 func (f *fetch) useWebSeed(ctx context.Context, client *http.Client, url string, number int) {
 	var tries attempts
 	id := webPeer(url, number)
-	for f.awaitListed(ctx) {
+	if !f.awaitListed(ctx) {
+		return
+	}
+	f.countWebSeeds(1)
+	defer f.countWebSeeds(-1)
+	for ctx.Err() == nil {
 		outcome := attemptOutcome{}
 		seed := &webSeed{fetch: f, client: client, url: url, id: id}
 		opened, err := seed.open(ctx)
 		if outcome.err = err; err == nil {
 			outcome.opened = true
-			outcome.progress, outcome.err = f.useSession(ctx, opened, sourceNamed)
+			outcome.progress, outcome.err = f.useSession(ctx, opened, sourceNamed, func() {})
 			seed.close()
 		} else if ctx.Err() == nil {
 			f.refused(id, sourceNamed, err)
@@ -80,6 +85,12 @@ func (f *fetch) useWebSeed(ctx context.Context, client *http.Client, url string,
 			return
 		}
 	}
+}
+
+func (f *fetch) countWebSeeds(by int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.webSeeds += by
 }
 
 // awaitListed waits until it is known where each chunk stands; it returns false when ctx has ended.

@@ -176,15 +176,20 @@ func (h *Holder) admit(cfg HolderConfig, m openBody) (Content, error) {
 }
 
 func (h *Holder) refuse(refused RefusedError) error {
-	frames := appendFrame(nil, frameRefuse, refuseBody{refused.Code, refused.RetryAfter}.append(nil))
 	if len(refused.Members) > 0 {
 		if err := checkMembers(refused.Members); err != nil {
 			return fmt.Errorf("refuse: %w", err)
 		}
-		frames = appendFrame(frames, framePeers, peersBody{refused.Members}.append(nil))
 	}
-	if _, err := h.stream.Write(frames); err != nil {
+	body := refuseBody{refused.Code, refused.RetryAfter}.append(nil)
+	if _, err := h.stream.Write(appendFrame(nil, frameRefuse, body)); err != nil {
 		return fmt.Errorf("send REFUSE: %w", err)
+	}
+	if len(refused.Members) > 0 {
+		// Apart: what is small may pass where what is large has to wait.
+		if _, err := h.stream.Write(appendFrame(nil, framePeers, peersBody{refused.Members}.append(nil))); err != nil {
+			return fmt.Errorf("send PEERS: %w", err)
+		}
 	}
 	return &refused
 }
