@@ -57,7 +57,7 @@ type candidates struct {
 	known  map[peer.ID]*candidate
 	told   toldMembers
 	asking int // are being asked for a session, or taken in
-	heard  int // tales that were not looked at yet
+	unseen int // tales that were not looked at yet
 }
 
 // candidate is a peer that was found, perhaps by several sources, which may know different addresses of it.
@@ -128,7 +128,7 @@ func (c *candidates) tell(t tale) {
 	defer c.mu.Unlock()
 	select {
 	case c.tales <- t:
-		c.heard++
+		c.unseen++
 	default:
 	}
 }
@@ -142,7 +142,7 @@ func (c *candidates) listen(ctx context.Context) {
 		case t := <-c.tales:
 			c.offerTold(ctx, t)
 			c.mu.Lock()
-			c.heard--
+			c.unseen--
 			c.mu.Unlock()
 		}
 	}
@@ -325,7 +325,7 @@ func (c *candidates) answered() bool {
 			return false
 		}
 	}
-	return c.heard == 0
+	return c.unseen == 0
 }
 
 // attemptOutcome is how one attempt with a candidate went.
