@@ -298,6 +298,48 @@ func TestWebSeedBesideAHolder(t *testing.T) {
 	}
 }
 
+// breakingWriter sends 1 KiB, and then nothing until the connection breaks.
+type breakingWriter struct {
+	http.ResponseWriter
+	broken <-chan struct{}
+}
+
+func (w breakingWriter) Write(p []byte) (int, error) {
+	_, _ = w.ResponseWriter.Write(p[:min(len(p), 1<<10)])
+	_ = http.NewResponseController(w.ResponseWriter).Flush()
+	<-w.broken
+	panic(http.ErrAbortHandler)
+}
+
+// A web seed that breaks all connections, and has no time for a moment, is asked again, also when nobody else is left.
+func TestWebSeedThatPauses(t *testing.T) {
+	t.Parallel()
+	const (
+		breaks = 5200 * time.Millisecond // when a search may end because everybody has answered
+		pause  = 500 * time.Millisecond
+	)
+	content := noise(3<<20, 133)
+	receiver, link := listOnly(t, content)
+	link.Peers = nil
+	began := time.Now()
+	broken := make(chan struct{})
+	time.AfterFunc(breaks, func() { close(broken) })
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch since := time.Since(began); {
+		case since < breaks:
+			w = breakingWriter{w, broken}
+		case since < breaks+pause:
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		http.ServeContent(w, r, "file", time.Time{}, bytes.NewReader(content))
+	}))
+	t.Cleanup(server.Close)
+	if _, err := receiver.Fetch(t.Context(), link, node.FetchOptions{WebSeeds: []string{server.URL}}); err != nil {
+		t.Error(err)
+	}
+}
+
 // A server without the file is no trouble for the others.
 func TestWebSeedThatIsNone(t *testing.T) {
 	t.Parallel()
