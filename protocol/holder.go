@@ -84,6 +84,7 @@ type Holder struct {
 	lastID    uint64
 	tolerated budget   // members told by the receiver
 	sigs      sigsTold // for the wish to come
+	row       wishedRow
 
 	// out and haveTimer belong to the goroutine that writes. The timer wakes it when a HAVE had to wait.
 	out       batch

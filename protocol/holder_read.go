@@ -72,14 +72,9 @@ func (h *Holder) wished(ctx context.Context, body []byte) error {
 	if err := h.newID(frameWish, m.id); err != nil {
 		return err
 	}
-	chunks, err := h.content.Chunks(ctx, m.rangeNumber)
-	switch {
-	case errors.Is(err, cafs.ErrNotFound):
-		chunks = nil
-	case err != nil:
-		return fmt.Errorf("chunks of range %d: %w", m.rangeNumber, err)
-	case len(chunks) == 0:
-		return violation(frameWish, RuleNotAsked, "the root has no range %d", m.rangeNumber)
+	chunks, err := h.chunksOf(ctx, m.rangeNumber)
+	if err != nil {
+		return err
 	}
 	// The bits lie in the reader's buffer.
 	wish := &queuedWish{id: m.id, rangeNumber: m.rangeNumber, chunks: chunks, left: append(Bits(nil), m.bits...)}
@@ -93,6 +88,31 @@ func (h *Holder) wished(ctx context.Context, body []byte) error {
 	}
 	h.signal()
 	return nil
+}
+
+// wishedRow is a range that was wished, and its chunks.
+type wishedRow struct {
+	number int64
+	chunks []cafs.ChunkInfo // none: there is no such row
+}
+
+// chunksOf returns the chunks of a range, none if they are not known here. A range is mostly wished in several parts, one
+// after the other, and looked up once for them.
+func (h *Holder) chunksOf(ctx context.Context, number int64) ([]cafs.ChunkInfo, error) {
+	if h.row.number == number && len(h.row.chunks) > 0 {
+		return h.row.chunks, nil
+	}
+	chunks, err := h.content.Chunks(ctx, number)
+	switch {
+	case errors.Is(err, cafs.ErrNotFound):
+		chunks = nil
+	case err != nil:
+		return nil, fmt.Errorf("chunks of range %d: %w", number, err)
+	case len(chunks) == 0:
+		return nil, violation(frameWish, RuleNotAsked, "the root has no range %d", number)
+	}
+	h.row = wishedRow{number, chunks}
+	return chunks, nil
 }
 
 // sigsTold are the signatures that came for the wish or the request to come.

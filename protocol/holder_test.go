@@ -8,6 +8,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -205,6 +206,41 @@ func TestMissing(t *testing.T) {
 		t.Errorf("got a chunk of range %d", m.At.Range)
 	}
 	checkSettled(t, s)
+}
+
+// To look up a range is the most that a holder does for one, and a receiver wishes it in parts.
+func TestRangeIsLookedUpOnce(t *testing.T) {
+	c := newFakeContent(1, 0, 1)
+	first, second := c.addRange(4), c.addRange(4)
+	c.unlisted[second] = true
+	s := pipeSession(t, c)
+	wish := func(rangeNumber int64, set ...int) {
+		t.Helper()
+		if _, err := s.Wish(rangeNumber, someBitsOf(4, set...), c.ranges[rangeNumber]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wish(first, 0)
+	wish(first, 1, 2)
+	wish(second, 0, 1)
+	for i, want := range []ChunkAt{{first, 0, c.ranges[first][0]}, {first, 1, c.ranges[first][1]}, {first, 2, c.ranges[first][2]}} {
+		if m := next[ChunkMessage](t, s.Receiver); m.At != want {
+			t.Errorf("chunk %d is %v, want %v", i, m.At, want)
+		}
+	}
+	next[DoneMessage](t, s.Receiver)
+	c.mu.Lock()
+	delete(c.unlisted, second) // its pages came
+	c.mu.Unlock()
+	wish(second, 0)
+	wish(second, 1)
+	next[ChunkMessage](t, s.Receiver)
+	next[ChunkMessage](t, s.Receiver)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if want := []int64{first, second, second}; !slices.Equal(c.lookUps, want) {
+		t.Errorf("ranges %v were looked up, want %v", c.lookUps, want)
+	}
 }
 
 func TestChunkThatIsBroken(t *testing.T) {

@@ -33,6 +33,7 @@ type fakeContent struct {
 	broken   error
 	reading  func(ChunkAt) // called by ReadChunk before it looks
 	paging   func(number int64)
+	lookUps  []int64 // the ranges that Chunks was called for
 }
 
 // newFakeContent makes a complete root of the given number of ranges, with about chunksEach chunks in each.
@@ -72,6 +73,7 @@ func (c *fakeContent) bits(rangeNumber int64) int { return len(c.ranges[rangeNum
 func (c *fakeContent) Chunks(_ context.Context, rangeNumber int64) ([]cafs.ChunkInfo, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.lookUps = append(c.lookUps, rangeNumber)
 	if rangeNumber >= int64(len(c.ranges)) {
 		return nil, nil
 	}
