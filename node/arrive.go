@@ -72,6 +72,7 @@ func (f *fetch) storeBatch(ctx context.Context, batch []arrival) error {
 			return err
 		}
 	}
+	f.askMore(good)
 	return nil
 }
 
@@ -92,7 +93,7 @@ func (f *fetch) keep(ctx context.Context, arrivals []arrival, chunks []cafs.Chun
 	return f.out.write(ctx, placements...)
 }
 
-// place writes a chunk that is kept to its other places, tells the plan, and asks its holder for more.
+// place writes a chunk that is kept to its other places, and tells the plan and those who want to know.
 func (f *fetch) place(ctx context.Context, chunk cafs.Chunk, a arrival) error {
 	// From here on whoever needs the chunk elsewhere finds it in the store.
 	f.arrivals.Arrived(chunk.Key())
@@ -109,8 +110,8 @@ func (f *fetch) place(ctx context.Context, chunk cafs.Chunk, a arrival) error {
 	return nil
 }
 
-// placed notes that a chunk is stored and written, and asks its holder for more. If that was the last chunk awaited of
-// its range it returns the range's row.
+// placed notes that a chunk is stored and written. If that was the last chunk awaited of its range it returns the range's
+// row.
 func (f *fetch) placed(a arrival, size int64, others []placeAt) (row cafs.RangeChunks, last bool) {
 	now := time.Now()
 	at := a.message.At
@@ -138,9 +139,21 @@ func (f *fetch) placed(a arrival, size int64, others []placeAt) (row cafs.RangeC
 		delete(f.oldParts, at.Range)
 		f.changed.Broadcast()
 	}
-	f.refill(a.from, now)
-	f.checkComplete()
 	return row, last
+}
+
+// askMore asks the holders of chunks that were placed for more. One wish for what arrived together takes less time than one
+// for each.
+func (f *fetch) askMore(placed []arrival) {
+	now := time.Now()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for i, a := range placed {
+		if i == 0 || a.from != placed[i-1].from {
+			f.refill(a.from, now)
+		}
+	}
+	f.checkComplete()
 }
 
 // offsetOf returns where in the content a chunk begins that was wished, if its range still waits for chunks.
