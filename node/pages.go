@@ -267,6 +267,9 @@ func (f *fetch) page(ctx context.Context, s *session, m protocol.PageMessage) er
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.beginTree(ctx)
+	if f.plan != nil {
+		f.plan.pageCame()
+	}
 	s.bring()
 	s.pageRefusals = 0
 	f.pageCame(s, m)

@@ -29,6 +29,7 @@ type plan struct {
 	order    shuffle.Permutation
 	position []int32 // of each range in order
 	cursor   int     // everything in order before it was asked for by toPrepare
+	unlisted bool    // of what is untouched in order from there on, toPrepare found nothing known
 	state    []rangeProgress
 	ranges   map[int64]*plannedRange
 	open     []*plannedRange // prepared, with free chunks, in the plan's order

@@ -36,9 +36,11 @@ func (p *plan) exhausted(h *holder) bool {
 	return p.finished+len(p.ranges) == len(p.order) || !h.complete && h.scanned == len(p.order) && len(h.news) == 0
 }
 
-// hasRoom reports whether h may be given another wish.
+// hasRoom reports whether h may be given another wish: of a whole range, lest each chunk that comes from a fast holder makes
+// a wish of its own.
 func (p *plan) hasRoom(h *holder) bool {
-	return len(h.wishes) < protocol.WishesMax && p.wished <= protocol.ReceiverWishedBytesMax-cafs.ChunkSizeMax
+	const rangeMost = cafs.RangeBytes + cafs.ChunkSizeMax
+	return len(h.wishes) < protocol.WishesMax && p.wished <= protocol.ReceiverWishedBytesMax-rangeMost
 }
 
 // giveFree gives h free chunks until it has its target.

@@ -23,13 +23,18 @@ const (
 
 // toPrepare yields ranges whose chunks should be looked up now, each of which must come back by prepared: in general in
 // the plan's order while too few are prepared, and beyond that for partial holders that have none of those. Ranges for
-// which known is false are passed over until a later call.
+// which known is false are passed over until pageCame is called.
 func (p *plan) toPrepare(known func(number int64) bool) iter.Seq[int64] {
 	return func(yield func(int64) bool) {
 		for p.cursor < len(p.order) && p.state[p.order[p.cursor]] != rangeUntouched {
 			p.cursor++
+			p.unlisted = false
 		}
-		for i := p.cursor; i < min(len(p.order), p.cursor+scanMax); i++ {
+		for i := p.cursor; !p.unlisted; i++ {
+			if i == min(len(p.order), p.cursor+scanMax) {
+				p.unlisted = true
+				break
+			}
 			if p.full() || p.preparing+len(p.open) >= prepareAhead {
 				break
 			}
@@ -45,6 +50,9 @@ func (p *plan) toPrepare(known func(number int64) bool) iter.Seq[int64] {
 		}
 	}
 }
+
+// pageCame says that known may be true for more ranges than before.
+func (p *plan) pageCame() { p.unlisted = false }
 
 // fit reports whether a range can be prepared.
 func (p *plan) fit(number int64, known func(int64) bool) bool {

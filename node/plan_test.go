@@ -618,6 +618,60 @@ func TestPlanCountsDuplicates(t *testing.T) {
 	}
 }
 
+// TestPlanWishesWholeRangesOfTheFast has a holder so fast that the bound of what may be outstanding is what stops wishes.
+func TestPlanWishesWholeRangesOfTheFast(t *testing.T) {
+	const ranges = 1024
+	w := newWorld(t, random(t), ranges)
+	h := w.plan.addHolder("fast", true, haveMap{}, time.Millisecond)
+	wishes, now := 0, epoch
+	for len(w.came) < len(w.needed) || len(w.needed) == 0 {
+		w.prepare()
+		before := len(h.wishes)
+		w.ask(h, now)
+		wishes += len(h.wishes) - before
+		now = now.Add(100 * time.Microsecond)
+		w.deliver(h, now)
+	}
+	w.assertAllCame()
+	if wishes > 2*ranges {
+		t.Errorf("%d wishes for %d ranges", wishes, ranges)
+	}
+}
+
+// TestPlanLooksOnceForWhatIsNotListed counts how many ranges are looked at while their pages are not here.
+func TestPlanLooksOnceForWhatIsNotListed(t *testing.T) {
+	const ranges = 100
+	p := newPlan(shuffle.Order(ranges, [32]byte{}), ranges<<20)
+	looks, listed := 0, int64(0) // ranges below listed are
+	known := func(number int64) bool {
+		looks++
+		return number < listed
+	}
+	prepare := func() (prepared []int64) {
+		for number := range p.toPrepare(known) {
+			prepared = append(prepared, number)
+			chunks := testRange(random(t), number)
+			p.prepared(number, chunks, allOf(len(chunks)))
+		}
+		return prepared
+	}
+	for range 10 {
+		if got := prepare(); len(got) > 0 {
+			t.Fatalf("ranges %v are prepared, want none", got)
+		}
+	}
+	if looks != ranges {
+		t.Errorf("%d ranges were looked at, want each of %d once", looks, ranges)
+	}
+	for _, listed = range []int64{1, 50, ranges} {
+		p.pageCame()
+		prepare()
+		if got := int64(len(p.ranges)); got != listed {
+			t.Errorf("%d ranges are prepared, want %d", got, listed)
+		}
+	}
+}
+
 func BenchmarkPlan(b *testing.B) {
 	for _, peers := range []int{1, 10, 100, 1000} {
 		b.Run(fmt.Sprintf("peers=%d", peers), func(b *testing.B) {
