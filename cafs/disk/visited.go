@@ -8,7 +8,7 @@ import (
 )
 
 // visitedChunks bounds the chunks of which the locations that were looked up last are kept, some 150 bytes each.
-const visitedChunks = 1 << 12
+const visitedChunks = 1 << 14
 
 // visited is what look-ups of many chunks at once have found of late, for who reads one after the other then: such a look-up
 // takes a quarter of the time for each. It may be out of date. It may be used concurrently.
