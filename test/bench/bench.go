@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -100,7 +101,7 @@ func leaveAlone(ctx context.Context) {
 	}
 }
 
-// alternate measures contenders in turns: each one once, then each one again, until all have their runs.
+// alternate measures contenders in turns, drawn from the seed: each one once, then each one again, until all have their runs.
 func (b *bench) alternate(ctx context.Context, contenders []*contender) []report.Row {
 	leaveAlone(ctx)
 	for _, c := range contenders {
@@ -112,9 +113,11 @@ func (b *bench) alternate(ctx context.Context, contenders []*contender) []report
 			c.fail(fmt.Errorf("prepare: %w", err))
 		}
 	}
+	order := rand.New(rand.NewPCG(b.seed, 0))
 	for range triesPerRun * b.runs {
-		for _, c := range contenders {
-			if ctx.Err() == nil && c.wants(b.runs) {
+		// Another order each time, so that none always comes after one that leaves the disk in a bad state.
+		for _, i := range order.Perm(len(contenders)) {
+			if c := contenders[i]; ctx.Err() == nil && c.wants(b.runs) {
 				b.once(ctx, c)
 			}
 		}
