@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/crypto"
@@ -12,6 +13,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/record"
 	"github.com/multiformats/go-multiaddr"
 
+	"github.com/swarmsync/swarmsync/cafs"
 	"github.com/swarmsync/swarmsync/protocol"
 )
 
@@ -44,6 +46,13 @@ func newIdentity(t testing.TB) (crypto.PrivKey, peer.ID) {
 		t.Fatal(err)
 	}
 	return key, id
+}
+
+// MadeUpMember is a peer that exists only in what is told of it.
+func MadeUpMember(t testing.TB, address string) protocol.Member {
+	t.Helper()
+	key, id := newIdentity(t)
+	return signedBy(t, key, id, address)
 }
 
 func TestParseMember(t *testing.T) {
@@ -211,4 +220,40 @@ func TestRetryAfter(t *testing.T) {
 	if got := s.retryAfter(now); got != busyRetryMax {
 		t.Errorf("after very many it is %v, want %v", got, busyRetryMax)
 	}
+}
+
+// TestBusyNamesUnderABudget has a server that refuses one receiver after another, at once and then a minute later.
+func TestBusyNamesUnderABudget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &Node{}
+		s := newServer(n)
+		root := cafs.KeyOf([]byte("root"))
+		for i := range 2 * busyNames {
+			id := peer.ID(fmt.Sprint("member ", i))
+			n.members.know(id, protocol.Member{Addr: []byte(id)})
+			defer n.members.meet(protocol.DiscoveryKeyOf(root), id, func([]protocol.Member) error { return nil })()
+		}
+		named := func(refused int) (named int) {
+			for range refused {
+				members := s.busy("receiver", root, true).Members
+				if len(members) > busyNames {
+					t.Fatalf("%d members are named at once", len(members))
+				}
+				named += len(members)
+			}
+			return named
+		}
+		if got := named(2 * busyNamesBurst / busyNames); got != busyNamesBurst {
+			t.Errorf("%d members are named at once to all, want %d", got, busyNamesBurst)
+		}
+		time.Sleep(time.Minute)
+		if got := named(busyNamesBurst / busyNames); got != 60*busyNamesRate {
+			t.Errorf("%d members are named after a minute, want %d", got, 60*busyNamesRate)
+		}
+		// Whoever has too many sessions itself is no part of a crowd.
+		retry := s.retry
+		if told := s.busy("receiver", root, false); told.RetryAfter != busyRetry || len(told.Members) > 0 || s.retry != retry {
+			t.Errorf("where nobody else is refused a receiver is told %+v", told)
+		}
+	})
 }

@@ -9,16 +9,25 @@ import (
 	"testing"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/multiformats/go-multiaddr"
 
+	"github.com/swarmsync/swarmsync/cafs/memory"
 	"github.com/swarmsync/swarmsync/node"
 )
+
+// startOn runs a node on a host, which tests may use beside it, until the test ends.
+func startOn(t testing.TB, h host.Host, cfg node.Config) *node.Node {
+	t.Helper()
+	cfg.Host, cfg.Store, cfg.DisableAnnounce = h, memory.New(), true
+	return start(t, cfg)
+}
 
 // start runs a node on loopback, with mDNS off, until the test ends.
 func start(t testing.TB, cfg node.Config) *node.Node {
 	t.Helper()
-	if cfg.Listen == nil {
+	if cfg.Listen == nil && cfg.Host == nil {
 		cfg.Listen = []multiaddr.Multiaddr{
 			multiaddr.StringCast("/ip4/127.0.0.1/tcp/0"),
 			multiaddr.StringCast("/ip4/127.0.0.1/udp/0/quic-v1"),

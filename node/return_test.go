@@ -2,7 +2,6 @@ package node_test
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"net"
@@ -12,10 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
-	"github.com/libp2p/go-libp2p/core/record"
 	"github.com/multiformats/go-multiaddr"
 
 	"github.com/swarmsync/swarmsync/cafs"
@@ -72,12 +69,34 @@ func (h *held) refuse(stream network.Stream, told protocol.Busy) {
 	_, _ = stream.Read(make([]byte, 1))
 }
 
-// slowCatalog is a store on a disk that takes its time to note a root.
-type slowCatalog struct{ cafs.Store }
+// slowCatalog is a store on a disk that takes its time to note the first root: as long as it takes a fetch to look twice
+// whether its search is over.
+type slowCatalog struct {
+	cafs.Store
+	first sync.Once
+	looks chan struct{} // is sent to when a fetch has looked, if anybody waits for it
+}
 
-func (s slowCatalog) PutRoot(ctx context.Context, info cafs.RootInfo) error {
-	time.Sleep(300 * time.Millisecond) // longer than it takes to be looked whether the search is over
+func (s *slowCatalog) PutRoot(ctx context.Context, info cafs.RootInfo) error {
+	s.first.Do(func() {
+		for range 2 { // the first may be of before
+			select {
+			case <-s.looks:
+			case <-ctx.Done():
+			}
+		}
+	})
 	return s.Store.PutRoot(ctx, info)
+}
+
+// see takes note of a progress event, which comes after each look.
+func (s *slowCatalog) see(event node.Event) {
+	if event.Kind == node.EventProgress {
+		select {
+		case s.looks <- struct{}{}:
+		default:
+		}
+	}
 }
 
 // TestSearchWaitsForWhoIsTakenIn has a holder that lets the receiver in when everybody else has had their say, for as long as
@@ -93,8 +112,9 @@ func TestSearchWaitsForWhoIsTakenIn(t *testing.T) {
 			_ = s.Run(ctx)
 		}
 	})
-	receiver := start(t, quick(node.Config{Store: slowCatalog{memory.New()}}))
-	if _, err := receiver.Fetch(t.Context(), h.link(holder), node.FetchOptions{}); err != nil {
+	store := &slowCatalog{Store: memory.New(), looks: make(chan struct{})}
+	receiver := start(t, quick(node.Config{Store: store}))
+	if _, err := receiver.Fetch(t.Context(), h.link(holder), node.FetchOptions{Events: store.see}); err != nil {
 		t.Errorf("asked %d times: %v", asked.Load(), err)
 	}
 }
@@ -120,13 +140,13 @@ func TestBusyHoldersFillFewPlaces(t *testing.T) {
 			_ = conn.Close()
 		}
 	}()
-	address := multiaddr.StringCast(fmt.Sprintf("/ip4/127.0.0.1/tcp/%d", listener.Addr().(*net.TCPAddr).Port))
+	address := fmt.Sprintf("/ip4/127.0.0.1/tcp/%d", listener.Addr().(*net.TCPAddr).Port)
 	h := hold(t, noise(1000, 5))
 	var link node.Link
 	for range liars {
 		told := protocol.Busy{RetryAfter: time.Hour}
 		for range protocol.PeersMax {
-			told.Members = append(told.Members, madeUpMember(t, address))
+			told.Members = append(told.Members, node.MadeUpMember(t, address))
 		}
 		liar := answer(t, func(_ context.Context, stream network.Stream) { h.refuse(stream, told) })
 		link = node.Link{Root: h.link(liar).Root, Peers: append(link.Peers, liar)}
@@ -139,28 +159,6 @@ func TestBusyHoldersFillFewPlaces(t *testing.T) {
 	if got := dials.Load(); got <= protocol.PeersMax || got > most {
 		t.Errorf("%d of the members were dialled, want more than %d and at most %d", got, protocol.PeersMax, most)
 	}
-}
-
-// madeUpMember is a peer that exists only in what is told of it.
-func madeUpMember(t *testing.T, address multiaddr.Multiaddr) protocol.Member {
-	t.Helper()
-	key, _, err := crypto.GenerateEd25519Key(rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	id, err := peer.IDFromPrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	envelope, err := record.Seal(&peer.PeerRecord{PeerID: id, Seq: 1, Addrs: []multiaddr.Multiaddr{address}}, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	signed, err := envelope.Marshal()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return protocol.Member{Record: signed, Addr: address.Bytes()}
 }
 
 // gate is a store that takes so many chunks and then none until it is opened.

@@ -13,7 +13,6 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/swarmsync/swarmsync/cafs"
-	"github.com/swarmsync/swarmsync/cafs/memory"
 	"github.com/swarmsync/swarmsync/node"
 	"github.com/swarmsync/swarmsync/protocol"
 )
@@ -154,13 +153,7 @@ func TestHolderWithoutRoomNamesOthers(t *testing.T) {
 	link := add(t, holder, content)
 	link.Peers = []peer.AddrInfo{at(t, holder)}
 	host := startHost(t)
-	other, err := node.New(t.Context(), node.Config{
-		Host: host, Store: memory.New(), DisableDHT: true, DisableMDNS: true, DisableAnnounce: true,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = other.Close() })
+	other := startOn(t, host, node.Config{DisableDHT: true})
 	if _, err := other.Fetch(t.Context(), link, node.FetchOptions{}); err != nil {
 		t.Fatal(err)
 	}
@@ -184,12 +177,7 @@ func TestStreamsWithoutAProofAreFew(t *testing.T) {
 	cfg := node.Config{DisableDHT: true}
 	cfg.SetPatience(4*time.Second, time.Minute, 250*time.Millisecond)
 	holder, receiverHost := start(t, cfg), startHost(t)
-	cfg.Host, cfg.Store, cfg.DisableMDNS, cfg.DisableAnnounce = receiverHost, memory.New(), true, true
-	receiver, err := node.New(t.Context(), cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = receiver.Close() })
+	receiver := startOn(t, receiverHost, cfg)
 	link := add(t, holder, noise(1000, 10))
 	const perPeer = 2 * protocol.SessionsPerPeerMax // what the resource manager lets through
 	for range protocol.UnprovedStreamsMax/perPeer + 1 {
