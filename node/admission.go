@@ -50,6 +50,9 @@ func (f *fetch) useSession(
 	if ctx.Err() != nil {
 		return false, err // the fetch is over, and nobody is to blame
 	}
+	if told := toldByEnd(err); told != nil {
+		err = told
+	}
 	f.drop(s, err)
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -23,6 +23,8 @@ var (
 	errUnreachable = errors.New("can't be reached")
 	// errCrowded: a peer had no room even to look at what it was asked.
 	errCrowded = errors.New("has no room for more streams")
+	// errLeft: a peer closed its node.
+	errLeft = errors.New("has left")
 )
 
 // openedStream is a session that both sides have proved, and what became known on the way.
@@ -51,8 +53,8 @@ func (n *Node) openStream(
 		return nil, fmt.Errorf("%w: %w", errUnreachable, shortDialError(err))
 	}
 	stream, err := n.host.NewStream(dialing, candidate.ID, protocol.ID)
-	if crowded(err) {
-		return nil, errCrowded
+	if told := toldByEnd(err); told != nil {
+		return nil, told
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open a stream: %w", err)
@@ -82,8 +84,8 @@ func (n *Node) openStream(
 	}
 	if err != nil {
 		reset := stream.Reset() // also of one that the other side has reset, which takes a place until then
-		if crowded(err) {
-			return nil, errCrowded
+		if told := toldByEnd(err); told != nil {
+			return nil, told
 		}
 		return nil, errors.Join(err, reset)
 	}
@@ -96,11 +98,23 @@ func (n *Node) openStream(
 	}, nil
 }
 
-// crowded reports whether a peer reset a stream because it has too many of them.
-func crowded(err error) bool {
+// toldByEnd returns what a peer told by the code that it ended a stream or its connection with, nil if that is nothing.
+func toldByEnd(err error) error {
 	var reset *network.StreamError
-	return errors.As(err, &reset) && reset.Remote &&
-		(reset.ErrorCode == network.StreamRateLimited || reset.ErrorCode == network.StreamResourceLimitExceeded)
+	if errors.As(err, &reset) && reset.Remote {
+		switch reset.ErrorCode {
+		case network.StreamRateLimited, network.StreamResourceLimitExceeded:
+			return errCrowded
+		case network.StreamShutdown:
+			return errLeft
+		}
+	}
+	// Over QUIC the end of the connection may overtake that of the stream.
+	var closed *network.ConnError
+	if errors.As(err, &closed) && closed.Remote && (closed.ErrorCode == network.ConnNoError || closed.ErrorCode == network.ConnShutdown) {
+		return errLeft
+	}
+	return nil
 }
 
 // rangesOf tells the protocol how many ranges a record speaks of.

@@ -41,7 +41,20 @@ func (n *Node) wrapStream(stream network.Stream) (*sessionStream, error) {
 		_ = stream.ResetWithError(network.StreamResourceLimitExceeded)
 		return nil, fmt.Errorf("stream limits: %w", err)
 	}
-	return &sessionStream{stream: stream, up: n.up, down: n.down, closed: make(chan struct{})}, nil
+	return &sessionStream{stream: nodeStream{stream, n}, up: n.up, down: n.down, closed: make(chan struct{})}, nil
+}
+
+// nodeStream is a stream whose Reset tells the other side if that is because the node closes.
+type nodeStream struct {
+	network.Stream
+	node *Node
+}
+
+func (s nodeStream) Reset() error {
+	if s.node.ctx.Err() != nil {
+		return s.ResetWithError(network.StreamShutdown)
+	}
+	return s.Stream.Reset()
 }
 
 func (s *sessionStream) Write(p []byte) (written int, err error) {
