@@ -111,14 +111,14 @@ func (f *fetch) nextPages(s *session, most int) (request protocol.PagesRequest, 
 	}
 	for i := f.pageCursor; i < min(len(order), f.pageCursor+scanMax); i++ {
 		number := int64(order[i])
+		if onlyOwn && !s.holder.mayHave(number) {
+			continue // it may have the pages of other ranges too, but that is not certain
+		}
 		if f.plan.state[number] == rangePrepared || outline.RangeKnown(number) {
 			if i == f.pageCursor {
 				f.pageCursor++
 			}
 			continue
-		}
-		if onlyOwn && !s.holder.mayHave(number) {
-			continue // it may have the pages of other ranges too, but that is not certain
 		}
 		for _, page := range outline.RangeMissing(number) {
 			if f.pageAsked(streamData, page) {

@@ -28,16 +28,18 @@ func (f *fetch) prepareRanges(ctx context.Context) {
 func (f *fetch) nextRange(ctx context.Context) (number int64, ok bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for ctx.Err() == nil {
+	for idle := false; ctx.Err() == nil; f.changed.Wait() {
 		if f.plan != nil && f.ready {
 			for number := range f.plan.toPrepare(f.content.outline.RangeKnown) {
 				return number, true
 			}
 		}
-		f.idle++
-		f.askPagesAll() // there may be nothing to prepare for lack of them
-		f.changed.Wait()
-		f.idle--
+		if !idle {
+			idle = true
+			f.idle++
+			defer func() { f.idle-- }()
+			f.askPagesAll() // there may be nothing to prepare for lack of them
+		}
 	}
 	return 0, false
 }
