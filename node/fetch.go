@@ -361,6 +361,7 @@ func (f *fetch) begun(ctx context.Context, whole span, out destination) {
 		f.plan.skipOutside(first, last)
 	}
 	f.changed.Broadcast()
+	f.askPagesAll()
 	f.checkComplete()
 	if _, _, missing := f.nextPages(nil, pagesAtOnce); missing {
 		f.startSearch(ctx)

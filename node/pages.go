@@ -109,15 +109,18 @@ func (f *fetch) nextPages(s *session, most int) (request protocol.PagesRequest, 
 	if onlyOwn {
 		most = 1
 	}
+	listed := func(i int) bool {
+		return f.plan.state[order[i]] == rangePrepared || outline.RangeKnown(int64(order[i]))
+	}
+	for f.pageCursor < len(order) && listed(f.pageCursor) {
+		f.pageCursor++
+	}
 	for i := f.pageCursor; i < min(len(order), f.pageCursor+scanMax); i++ {
 		number := int64(order[i])
 		if onlyOwn && !s.holder.mayHave(number) {
 			continue // it may have the pages of other ranges too, but that is not certain
 		}
-		if f.plan.state[number] == rangePrepared || outline.RangeKnown(number) {
-			if i == f.pageCursor {
-				f.pageCursor++
-			}
+		if listed(i) {
 			continue
 		}
 		for _, page := range outline.RangeMissing(number) {
@@ -267,9 +270,7 @@ func (f *fetch) page(ctx context.Context, s *session, m protocol.PageMessage) er
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.beginTree(ctx)
-	if f.plan != nil {
-		f.plan.pageCame()
-	}
+	f.plan.lookAgain()
 	s.bring()
 	s.pageRefusals = 0
 	f.pageCame(s, m)

@@ -36,18 +36,22 @@ func (p *plan) exhausted(h *holder) bool {
 	return p.finished+len(p.ranges) == len(p.order) || !h.complete && h.scanned == len(p.order) && len(h.news) == 0
 }
 
-// hasRoom reports whether h may be given another wish: of a whole range, lest each chunk that comes from a fast holder makes
-// a wish of its own.
+// hasRoom reports whether h may be given another wish.
 func (p *plan) hasRoom(h *holder) bool {
-	const rangeMost = cafs.RangeBytes + cafs.ChunkSizeMax
-	return len(h.wishes) < protocol.WishesMax && p.wished <= protocol.ReceiverWishedBytesMax-rangeMost
+	return len(h.wishes) < protocol.WishesMax && p.wished <= protocol.ReceiverWishedBytesMax-cafs.ChunkSizeMax
+}
+
+// cramped reports whether h has enough to do until there is room for a wish of a whole range: each chunk that comes from a
+// fast holder would make a wish of its own else.
+func (p *plan) cramped(h *holder) bool {
+	return h.expected() >= rangeMost && p.wished > protocol.ReceiverWishedBytesMax-rangeMost
 }
 
 // giveFree gives h free chunks until it has its target.
 func (p *plan) giveFree(h *holder, target int64, now time.Time) (given []*wish) {
 	for rank := 1; rank <= rankMax && p.free > 0; rank++ {
 		for i := 0; i < len(p.open); {
-			if h.expected() >= target || !p.hasRoom(h) {
+			if h.expected() >= target || !p.hasRoom(h) || p.cramped(h) {
 				return given
 			}
 			r := p.open[i]

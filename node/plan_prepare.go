@@ -23,7 +23,7 @@ const (
 
 // toPrepare yields ranges whose chunks should be looked up now, each of which must come back by prepared: in general in
 // the plan's order while too few are prepared, and beyond that for partial holders that have none of those. Ranges for
-// which known is false are passed over until pageCame is called.
+// which known is false are passed over; in the plan's order they are looked at again after lookAgain.
 func (p *plan) toPrepare(known func(number int64) bool) iter.Seq[int64] {
 	return func(yield func(int64) bool) {
 		for p.cursor < len(p.order) && p.state[p.order[p.cursor]] != rangeUntouched {
@@ -51,8 +51,8 @@ func (p *plan) toPrepare(known func(number int64) bool) iter.Seq[int64] {
 	}
 }
 
-// pageCame says that known may be true for more ranges than before.
-func (p *plan) pageCame() { p.unlisted = false }
+// lookAgain says that known may be true for more ranges than before.
+func (p *plan) lookAgain() { p.unlisted = false }
 
 // fit reports whether a range can be prepared.
 func (p *plan) fit(number int64, known func(int64) bool) bool {

@@ -638,6 +638,48 @@ func TestPlanWishesWholeRangesOfTheFast(t *testing.T) {
 	}
 }
 
+// TestPlanStarvesNobodyAtTheBound has more holders than may all have their targets outstanding, of which some are ten times as
+// fast as others: none may be without a wish for longer than it takes until all are looked at again.
+func TestPlanStarvesNobodyAtTheBound(t *testing.T) {
+	const holders, ranges = 40, 2000
+	w := newWorld(t, random(t), ranges)
+	for i := range holders {
+		w.plan.addHolder(peer.ID(fmt.Sprint("holder ", i)), true, haveMap{}, time.Millisecond)
+	}
+	now, credit, starved, full := epoch, make(map[*holder]float64), 0, 0
+	w.prepare()
+	for w.plan.finished < ranges/2 {
+		for _, h := range w.plan.holders { // every 25 ms
+			w.ask(h, now)
+			if len(w.queues[h]) == 0 && now.Sub(epoch) > time.Second { // at first not all find room
+				starved++
+			}
+		}
+		if w.plan.wished > protocol.ReceiverWishedBytesMax-2*rangeMost {
+			full++
+		}
+		for range 25 {
+			now = now.Add(time.Millisecond)
+			for i, h := range w.plan.holders {
+				credit[h] += 4e3 * float64(1+9*(i%2)) // bytes a millisecond
+				for len(w.queues[h]) > 0 && credit[h] > 0 {
+					credit[h] -= float64(w.queues[h][0].wish.size(w.queues[h][0].chunk))
+					w.deliver(h, now)
+					w.ask(h, now)
+				}
+				credit[h] = min(credit[h], 0)
+			}
+			w.prepare()
+		}
+	}
+	if full < 10 {
+		t.Fatalf("the bound was reached %d times only", full)
+	}
+	if starved > 0 {
+		t.Errorf("holders were without a wish %d times", starved)
+	}
+}
+
 // TestPlanLooksOnceForWhatIsNotListed counts how many ranges are looked at while their pages are not here.
 func TestPlanLooksOnceForWhatIsNotListed(t *testing.T) {
 	const ranges = 100
@@ -664,7 +706,7 @@ func TestPlanLooksOnceForWhatIsNotListed(t *testing.T) {
 		t.Errorf("%d ranges were looked at, want each of %d once", looks, ranges)
 	}
 	for _, listed = range []int64{1, 50, ranges} {
-		p.pageCame()
+		p.lookAgain()
 		prepare()
 		if got := int64(len(p.ranges)); got != listed {
 			t.Errorf("%d ranges are prepared, want %d", got, listed)

@@ -8,10 +8,13 @@ import (
 	"github.com/swarmsync/swarmsync/protocol"
 )
 
+// rangeMost is how many bytes the chunks of a range may have.
+const rangeMost = cafs.RangeBytes + cafs.ChunkSizeMax
+
 // prepareRanges looks up ranges for the plan, one after the other, until ctx ends. What is here already goes into the
 // output on the way.
 func (f *fetch) prepareRanges(ctx context.Context) {
-	buf := make([]byte, cafs.RangeBytes+cafs.ChunkSizeMax)
+	buf := make([]byte, rangeMost)
 	for {
 		number, ok := f.nextRange(ctx)
 		if !ok {
@@ -28,7 +31,13 @@ func (f *fetch) prepareRanges(ctx context.Context) {
 func (f *fetch) nextRange(ctx context.Context) (number int64, ok bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for idle := false; ctx.Err() == nil; f.changed.Wait() {
+	idle := false
+	defer func() {
+		if idle {
+			f.idle--
+		}
+	}()
+	for ; ctx.Err() == nil; f.changed.Wait() {
 		if f.plan != nil && f.ready {
 			for number := range f.plan.toPrepare(f.content.outline.RangeKnown) {
 				return number, true
@@ -37,7 +46,6 @@ func (f *fetch) nextRange(ctx context.Context) (number int64, ok bool) {
 		if !idle {
 			idle = true
 			f.idle++
-			defer func() { f.idle-- }()
 			f.askPagesAll() // there may be nothing to prepare for lack of them
 		}
 	}
