@@ -50,8 +50,8 @@ func (f *fetch) useSession(
 	if ctx.Err() != nil {
 		return false, err // the fetch is over, and nobody is to blame
 	}
-	if told := toldByEnd(err); told != nil {
-		err = told
+	if left(err) {
+		err = errLeft
 	}
 	f.drop(s, err)
 	f.mu.Lock()

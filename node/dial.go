@@ -53,8 +53,8 @@ func (n *Node) openStream(
 		return nil, fmt.Errorf("%w: %w", errUnreachable, shortDialError(err))
 	}
 	stream, err := n.host.NewStream(dialing, candidate.ID, protocol.ID)
-	if told := toldByEnd(err); told != nil {
-		return nil, told
+	if crowded(err) {
+		return nil, errCrowded
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open a stream: %w", err)
@@ -84,10 +84,14 @@ func (n *Node) openStream(
 	}
 	if err != nil {
 		reset := stream.Reset() // also of one that the other side has reset, which takes a place until then
-		if told := toldByEnd(err); told != nil {
-			return nil, told
+		switch {
+		case crowded(err):
+			return nil, errCrowded
+		case left(err):
+			return nil, errLeft
+		default:
+			return nil, errors.Join(err, reset)
 		}
-		return nil, errors.Join(err, reset)
 	}
 	if err := stream.SetDeadline(time.Time{}); err != nil {
 		return nil, errors.Join(err, receiver.Close())
@@ -98,23 +102,23 @@ func (n *Node) openStream(
 	}, nil
 }
 
-// toldByEnd returns what a peer told by the code that it ended a stream or its connection with, nil if that is nothing.
-func toldByEnd(err error) error {
+// crowded reports whether a peer reset a stream because it has too many of them.
+func crowded(err error) bool {
 	var reset *network.StreamError
-	if errors.As(err, &reset) && reset.Remote {
-		switch reset.ErrorCode {
-		case network.StreamRateLimited, network.StreamResourceLimitExceeded:
-			return errCrowded
-		case network.StreamShutdown:
-			return errLeft
-		}
+	return errors.As(err, &reset) && reset.Remote &&
+		(reset.ErrorCode == network.StreamRateLimited || reset.ErrorCode == network.StreamResourceLimitExceeded)
+}
+
+// left reports whether a stream has failed because the other side's node was closed.
+func left(err error) bool {
+	var reset *network.StreamError
+	if errors.As(err, &reset) {
+		return reset.Remote && reset.ErrorCode == network.StreamShutdown
 	}
-	// Over QUIC the end of the connection may overtake that of the stream.
+	// The end of the connection may overtake that of the stream.
 	var closed *network.ConnError
-	if errors.As(err, &closed) && closed.Remote && (closed.ErrorCode == network.ConnNoError || closed.ErrorCode == network.ConnShutdown) {
-		return errLeft
-	}
-	return nil
+	return errors.As(err, &closed) && closed.Remote &&
+		(closed.ErrorCode == network.ConnNoError || closed.ErrorCode == network.ConnShutdown)
 }
 
 // rangesOf tells the protocol how many ranges a record speaks of.

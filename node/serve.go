@@ -83,7 +83,7 @@ func (s *server) handle(stream network.Stream) {
 	defer s.work.Done()
 	if err := s.serve(s.node.ctx, stream); err != nil {
 		log.Debugf("session with %s: %v", stream.Conn().RemotePeer(), err)
-		_ = stream.Reset()
+		_ = nodeStream{stream, s.node}.Reset()
 	}
 }
 
