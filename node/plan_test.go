@@ -730,6 +730,7 @@ func BenchmarkPlan(b *testing.B) {
 			for b.Loop() {
 				if p.done() {
 					p.state, p.cursor, p.finished = make([]rangeProgress, len(order)), 0, 0
+					p.lookAgain()
 				}
 				for number := range p.toPrepare(known) {
 					p.prepared(number, chunks, allOf(len(chunks)))

@@ -90,10 +90,10 @@ func (h *Holder) wished(ctx context.Context, body []byte) error {
 	return nil
 }
 
-// wishedRow is a range that was wished, and its chunks.
+// wishedRow is the range that was looked up last for a wish.
 type wishedRow struct {
 	number int64
-	chunks []cafs.ChunkInfo // none: there is no such row
+	chunks []cafs.ChunkInfo // empty: none was, or its chunks were not known
 }
 
 // chunksOf returns the chunks of a range, none if they are not known here. A range is mostly wished in several parts, one
