@@ -102,10 +102,10 @@ func TestWhatIsLeftOfAnEditedFileIsServed(t *testing.T) {
 	if !errors.Is(err, enough) {
 		t.Fatal(err)
 	}
-	if result.Fetched > 7<<20 || result.Peers[0].Dropped != "" || result.Peers[0].Complete {
-		t.Errorf("%d bytes were fetched, from %+v; want at most 7 MiB from a partial holder", result.Fetched, result.Peers)
+	if result.Fetched > 7<<20 || result.Peers[0].Dropped != "" {
+		t.Errorf("%d bytes were fetched, from %+v; want at most 7 MiB from a holder in use", result.Fetched, result.Peers)
 	}
-	// What came may have come before anybody looked at the file again.
+	// What came may have come before anybody looked at the file again, and told that the holder is a partial one.
 	deadline := time.Now().Add(time.Minute)
 	for status := rootOf(t, holder, added.Root); status.Complete || status.State != "stale" || status.Have < 27<<18; {
 		if time.Now().After(deadline) {
