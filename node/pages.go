@@ -112,10 +112,11 @@ func (f *fetch) nextPages(s *session, most int) (request protocol.PagesRequest, 
 	listed := func(i int) bool {
 		return f.plan.state[order[i]] == rangePrepared || outline.RangeKnown(int64(order[i]))
 	}
-	for f.pageCursor < len(order) && listed(f.pageCursor) {
+	end := min(len(order), f.pageCursor+scanMax)
+	for f.pageCursor < end && listed(f.pageCursor) {
 		f.pageCursor++
 	}
-	for i := f.pageCursor; i < min(len(order), f.pageCursor+scanMax); i++ {
+	for i := f.pageCursor; i < end; i++ {
 		number := int64(order[i])
 		if onlyOwn && !s.holder.mayHave(number) {
 			continue // it may have the pages of other ranges too, but that is not certain
